@@ -1,0 +1,1 @@
+"""One corpus, one file: what is labelled, and how it is split."""

@@ -1,0 +1,1 @@
+"""A path becomes emotions; knows nothing of training."""
