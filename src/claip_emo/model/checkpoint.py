@@ -1,0 +1,177 @@
+"""A checkpoint on disk: which file holds what, and how it is written so that it is never half.
+
+``config.json`` (architecture, labels, sources), ``processor_config.json``, ``adapter_config.json``
+and ``adapter_model.safetensors`` (LoRA, temporal module and head, under the names peft gives them),
+and ``towers.safetensors`` where the towers cannot be fetched again unchanged. Weights are
+safetensors and the rest is JSON or YAML: nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from claip_emo.model.towers import lora_config
+
+if TYPE_CHECKING:
+    from claip_emo.model.modeling import ClaipEmoModel
+
+CONFIG = "config.json"
+ADAPTER = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+TOWERS = "towers.safetensors"
+PEFT_PREFIX = "base_model.model."
+TOWER_NAMES = ("vision_tower.", "audio_tower.")
+
+
+class CheckpointError(ValueError):
+    """A folder or hub id that is no checkpoint, or an incomplete one."""
+
+
+def resolve(source: str | os.PathLike[str], **hub: object) -> Path:
+    """Return the folder of a checkpoint: a run's folder, its ``model/``, or a hub id.
+
+    Raises:
+        CheckpointError: if nothing of the kind is there.
+    """
+    path = Path(source)
+    for folder in (path, path / "model"):
+        if (folder / CONFIG).is_file():
+            return folder
+    if path.exists():
+        hint = (
+            " Its training has not finished: run the same `claip-emo train` command again."
+            if (path / "training_state").is_dir()
+            else ""
+        )
+        raise CheckpointError(f"{path} holds no checkpoint (no {CONFIG} in it or its model/).{hint}")
+    if not _may_be_hub_id(str(source)):
+        raise CheckpointError(f"{path} does not exist.")
+    try:
+        return Path(snapshot_download(str(source), **hub))  # type: ignore[arg-type]
+    except Exception as error:  # the hub's client raises many unrelated types
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{source} is no folder on this machine, and no checkpoint of that id could be had "
+            f"from the hub ({first})."
+        ) from error
+
+
+def _may_be_hub_id(source: str) -> bool:
+    return source.count("/") == 1 and not source.startswith((".", "/", "~", "runs/"))
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``target`` that takes its place when all is written.
+
+    Files and the folder are synced before the rename. If writing fails (a full disk, a kill), the
+    former ``target`` stays as it was and the temporary folder is removed, at the latest by the next
+    call.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}.partial-"
+    for left_over in target.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    try:
+        yield partial
+        for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                _sync(path)
+        partial.chmod(0o755)
+        _sync(partial)
+        former = target.parent / f".{target.name}.former"
+        shutil.rmtree(former, ignore_errors=True)
+        if target.exists():
+            target.rename(former)
+        partial.rename(target)
+        _sync(target.parent)
+        shutil.rmtree(former, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_weights(model: ClaipEmoModel, folder: Path) -> None:
+    """Write configuration, adapter and, where needed, towers of a model into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    adapter, towers = _split(model)
+    save_file(adapter, folder / ADAPTER, metadata={"format": "pt"})
+    if model.config.adaptation == "lora":
+        described = {
+            key: sorted(value) if isinstance(value, set) else value
+            for key, value in lora_config(model.config).to_dict().items()
+        }
+        described["base_model_name_or_path"] = model.config.vision_source
+        (folder / ADAPTER_CONFIG).write_text(
+            json.dumps(described, indent=2, sort_keys=True, default=str) + "\n", "utf-8"
+        )
+    if model.config.store_towers:
+        save_file(towers, folder / TOWERS, metadata={"format": "pt"})
+
+
+def load_weights(model: ClaipEmoModel, folder: Path) -> None:
+    """Read the adapter and, where the checkpoint stores them, the towers into a model.
+
+    Raises:
+        CheckpointError: if a file is missing, broken, or another model's.
+    """
+    adapter, towers = _split(model)
+    _fill(adapter, folder / ADAPTER)
+    if model.config.store_towers:
+        _fill(towers, folder / TOWERS)
+
+
+def _fill(expected: dict[str, Tensor], path: Path) -> None:
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if stored.keys() != expected.keys():
+        differ = sorted(stored.keys() ^ expected.keys())
+        raise CheckpointError(
+            f"{path} does not fit its {CONFIG}: {len(differ)} names differ, such as {differ[0]}."
+        )
+    for name, value in stored.items():
+        if value.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path} does not fit its {CONFIG}: {name} is {tuple(value.shape)}, expected "
+                f"{tuple(expected[name].shape)}."
+            )
+        expected[name].copy_(value)
+
+
+def _split(model: ClaipEmoModel) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Divide a model's state into the adapter (peft's names) and the towers without adapters."""
+    adapter: dict[str, Tensor] = {}
+    towers: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        value = value.detach().contiguous()
+        if not name.startswith(TOWER_NAMES):
+            adapter[PEFT_PREFIX + name] = value
+        elif ".lora_" in name:
+            adapter[PEFT_PREFIX + name.replace(".default.", ".")] = value
+        else:
+            towers[name.replace(".base_layer.", ".")] = value
+    return adapter, towers

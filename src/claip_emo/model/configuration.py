@@ -1,0 +1,86 @@
+"""The configuration of a CLAIP-Emo model: two towers, how they are adapted, temporal module, head."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from claip_emo.labels import SEVEN, LabelSet
+
+Adaptation = Literal["lora", "frozen", "full"]
+Temporal = Literal["transformer", "mean"]
+Fusion = Literal["concat"]
+
+
+class ClaipEmoConfig(PreTrainedConfig):
+    """Everything that decides the shape of a model, and where its towers come from.
+
+    ``vision_config`` and ``audio_config`` are configurations of transformers' own architectures
+    (or their dictionaries, which name the architecture as ``model_type``). ``vision_source`` and
+    ``audio_source`` are the hub ids or folders the towers' weights were taken from; None means
+    weights that exist nowhere else. ``store_towers`` says whether a checkpoint must carry the
+    towers because they cannot be fetched again unchanged by id and revision.
+
+    LoRA's rank, alpha and dropout are those of the paper's released code (8, 32, 0.1), the
+    temporal Transformer is 8 heads x 64 and an MLP of 1024.
+    """
+
+    model_type = "claip_emo"
+    has_no_defaults_at_init = True
+
+    backbone: str = "vit-b32"
+    vision_config: Any = None
+    audio_config: Any = None
+    vision_source: str | None = None
+    vision_revision: str | None = None
+    audio_source: str | None = None
+    audio_revision: str | None = None
+    store_towers: bool = True
+    labels: Any = None
+    adaptation: str = "lora"
+    lora_rank: int = 8
+    lora_alpha: int = 32
+    lora_dropout: float = 0.1
+    num_frames: int = 16
+    temporal: str = "transformer"
+    temporal_heads: int = 8
+    temporal_head_dim: int = 64
+    temporal_mlp_dim: int = 1024
+    fusion: str = "concat"
+    temperature: float = 1.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Build the towers' configurations from their dictionaries and check the choices."""
+        super().__post_init__(**kwargs)
+        self.vision_config = _as_config(self.vision_config, "clip_vision_model")
+        self.audio_config = _as_config(self.audio_config, "clap_audio_model")
+        names = LabelSet(self.labels if self.labels is not None else SEVEN)
+        self.labels = list(names)
+        self.id2label = dict(enumerate(names))
+        self.label2id = {name: place for place, name in enumerate(names)}
+        _one_of("adaptation", self.adaptation, get_args(Adaptation))
+        _one_of("temporal", self.temporal, get_args(Temporal))
+        _one_of("fusion", self.fusion, get_args(Fusion))
+        if self.lora_rank < 1 or self.num_frames < 1 or self.temperature <= 0:
+            raise ValueError("lora_rank and num_frames are at least 1, and temperature is above 0.")
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes in the order of the logits."""
+        return LabelSet(self.labels)
+
+
+def _as_config(value: Any, default_model_type: str) -> PreTrainedConfig:
+    if isinstance(value, PreTrainedConfig):
+        return value
+    fields = dict(value or {})
+    return AutoConfig.for_model(fields.pop("model_type", default_model_type), **fields)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(known)}.")
+
+
+AutoConfig.register(ClaipEmoConfig.model_type, ClaipEmoConfig)

@@ -1,0 +1,244 @@
+"""ClaipEmoProcessor: uint8 frames and waveforms become tensors, on the device, in batches.
+
+Without randomness. The log-mel is CLAP's own (48 kHz, Hann window of 1024, hop 480, 64 bins up to
+14 kHz, decibels), computed from a float64 spectrum: with float32 a pure 440 Hz tone is 1 dB off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers.audio_utils import mel_filter_bank
+from transformers.utils.hub import PushToHubMixin
+
+from claip_emo.media.clip import ClipSpec
+from claip_emo.model import checkpoint as store
+
+PROCESSOR_CONFIG = "processor_config.json"
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/clip-*: preprocessor_config.json
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
+MEL_FLOOR = 1e-10  # ClapFeatureExtractor's smallest power, -100 dB
+
+Normalisation = Literal["dataset", "per_crop"]
+MelMode = Literal["fusion", "rand_trunc"]
+Detector = Literal["auto", "yunet", "haar", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorSettings:
+    """What the towers of a checkpoint want to see; the content of ``processor_config.json``.
+
+    Attributes:
+        image_size_px: side S of the square that the vision tower sees.
+        image_channels: 3 for colour, 1 for grey.
+        image_normalisation: ``dataset`` subtracts ``image_mean`` and divides by ``image_std``;
+            ``per_crop`` takes mean and deviation of each frame itself.
+        num_frames: frames T of one view.
+        frame_stride: decoded frames from one sampled frame to the next.
+        face_detector: which detector prediction uses.
+        face_margin: share of the face's height added on each side of the crop.
+        audio_s: seconds of sound of one view; shorter sound is repeated, then padded with zeros.
+        mel_mode: ``fusion`` is the HTK filter bank, ``rand_trunc`` Slaney's; it belongs to the
+            checkpoint: the two are 20 dB apart on noise.
+    """
+
+    image_size_px: int = 224
+    image_channels: int = 3
+    image_normalisation: Normalisation = "dataset"
+    image_mean: tuple[float, ...] = CLIP_MEAN
+    image_std: tuple[float, ...] = CLIP_STD
+    num_frames: int = 16
+    frame_stride: int = 4
+    face_detector: Detector = "auto"
+    face_margin: float = 0.1
+    sampling_rate_hz: int = 48_000
+    audio_s: float = 10.0
+    fft_size: int = 1024
+    hop: int = 480
+    mel_bins: int = 64
+    mel_min_hz: float = 0.0
+    mel_max_hz: float = 14_000.0
+    mel_mode: MelMode = "fusion"
+
+    def __post_init__(self) -> None:
+        """Check the choices that would fail late and far from their cause."""
+        if self.image_channels not in (1, 3):
+            raise ValueError(f"image_channels is 1 or 3, not {self.image_channels}.")
+        if self.mel_mode not in ("fusion", "rand_trunc"):
+            raise ValueError(f"mel_mode is fusion or rand_trunc, not {self.mel_mode!r}.")
+        if self.image_normalisation not in ("dataset", "per_crop"):
+            raise ValueError(f"Unknown image_normalisation {self.image_normalisation!r}.")
+
+    @property
+    def samples(self) -> int:
+        """Number of audio samples of one view."""
+        return round(self.audio_s * self.sampling_rate_hz)
+
+
+class ClaipEmoProcessor(PushToHubMixin):
+    """Turns stacked uint8 frames and waveforms into what the towers take."""
+
+    def __init__(self, settings: ProcessorSettings | None = None):
+        """Prepare filter bank and window for the given settings (default: CLIP and fused CLAP)."""
+        self.settings = settings or ProcessorSettings()
+        fusion = self.settings.mel_mode == "fusion"
+        filters = mel_filter_bank(
+            num_frequency_bins=self.settings.fft_size // 2 + 1,
+            num_mel_filters=self.settings.mel_bins,
+            min_frequency=self.settings.mel_min_hz,
+            max_frequency=self.settings.mel_max_hz,
+            sampling_rate=self.settings.sampling_rate_hz,
+            norm=None if fusion else "slaney",
+            mel_scale="htk" if fusion else "slaney",
+        )
+        self._mel_filters = torch.from_numpy(filters)  # (frequency, mel), float64
+        self._window = torch.hann_window(self.settings.fft_size, dtype=torch.float64)
+
+    def clip_spec(self, **overrides: Any) -> ClipSpec:
+        """Return what must be taken from a file for these towers."""
+        wanted: dict[str, Any] = {
+            "num_frames": self.settings.num_frames,
+            "stride": self.settings.frame_stride,
+            "size_px": self.settings.image_size_px,
+            "audio_s": self.settings.audio_s,
+            "sampling_rate_hz": self.settings.sampling_rate_hz,
+            "face_margin": self.settings.face_margin,
+        }
+        return ClipSpec(**(wanted | overrides))
+
+    def __call__(
+        self,
+        frames: Tensor | None = None,
+        waveforms: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Process frames and sound; either may be missing.
+
+        Args:
+            frames: (batch, time, height, width, 3), uint8 RGB.
+            waveforms: (batch, samples), float32 in [-1, 1], padded behind ``lengths``.
+            lengths: (batch,), samples of each waveform; None: all of them.
+
+        Returns:
+            ``pixel_values`` (batch, time, channel, S, S) and ``input_features``
+            (batch, 1, time, mel), on the device of their input.
+        """
+        outputs = {}
+        if frames is not None:
+            outputs["pixel_values"] = self.normalise(self.resize(frames))
+        if waveforms is not None:
+            outputs["input_features"] = self.log_mel(self.fill(waveforms, lengths))
+        return outputs
+
+    def resize(self, frames: Tensor) -> Tensor:
+        """Scale the shorter side to S (bicubic, antialiased) and cut the middle square.
+
+        Args:
+            frames: (batch, time, height, width, 3), uint8 RGB.
+
+        Returns:
+            (batch, time, 3, S, S), float32 in [0, 1].
+        """
+        batch, time, height, width, _ = frames.shape
+        size = self.settings.image_size_px
+        pixels = frames.flatten(0, 1).permute(0, 3, 1, 2)  # (B * T, 3, H, W)
+        if (height, width) != (size, size):
+            short = min(height, width)
+            scaled = (int(size * height / short), int(size * width / short))
+            pixels = functional.interpolate(
+                pixels.float(), scaled, mode="bicubic", antialias=True, align_corners=False
+            )
+            pixels = pixels.round().clamp(0, 255)
+            top, left = (scaled[0] - size) // 2, (scaled[1] - size) // 2
+            pixels = pixels[:, :, top : top + size, left : left + size]
+        return (pixels.float() / 255).view(batch, time, 3, size, size)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Bring (batch, time, 3, S, S) in [0, 1] to the channels and the scale of the tower."""
+        if self.settings.image_channels == 1:
+            weights = pixels.new_tensor(GREY_WEIGHTS).view(3, 1, 1)
+            pixels = (pixels * weights).sum(dim=-3, keepdim=True)
+        if self.settings.image_normalisation == "per_crop":
+            mean = pixels.mean(dim=(-3, -2, -1), keepdim=True)
+            deviation = pixels.std(dim=(-3, -2, -1), keepdim=True, correction=0)
+            return (pixels - mean) / deviation.clamp(min=1 / 255)
+        channels = self.settings.image_channels
+        mean = pixels.new_tensor(self.settings.image_mean[:channels]).view(-1, 1, 1)
+        deviation = pixels.new_tensor(self.settings.image_std[:channels]).view(-1, 1, 1)
+        return (pixels - mean) / deviation
+
+    def fill(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Cut to ``audio_s``; repeat shorter sound whole times, then pad it with zeros.
+
+        This is CLAP's ``repeatpad``, as it was trained.
+
+        Args:
+            waveforms: (batch, samples).
+            lengths: (batch,), valid samples of each; None: all.
+
+        Returns:
+            (batch, audio_s x rate).
+        """
+        wanted = self.settings.samples
+        if lengths is None:
+            lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        lengths = lengths.clamp(max=min(wanted, waveforms.shape[1]))[:, None]  # (B, 1)
+        place = torch.arange(wanted, device=waveforms.device)[None]  # (1, samples)
+        repeated = place % lengths.clamp(min=1)
+        valid = place < lengths * (wanted // lengths.clamp(min=1))
+        return torch.where(valid, waveforms.gather(1, repeated), waveforms.new_zeros(()))
+
+    def log_mel(self, waveforms: Tensor) -> Tensor:
+        """Turn (batch, samples) into CLAP's log-mel (batch, 1, time, mel) in dB, float32."""
+        device = waveforms.device
+        if device.type == "mps":  # no float64 there
+            return self.log_mel(waveforms.cpu()).to(device)
+        spectrum = torch.stft(
+            waveforms.double(),
+            self.settings.fft_size,
+            hop_length=self.settings.hop,
+            window=self._window.to(device),
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )  # (B, frequency, time)
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = power.transpose(1, 2) @ self._mel_filters.to(device)  # (B, time, mel)
+        return 10 * mel.clamp(min=MEL_FLOOR).log10().float().unsqueeze(1)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **settings: Any) -> None:
+        """Write ``processor_config.json`` into a folder."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        described = {"processor_class": type(self).__name__, **dataclasses.asdict(self.settings)}
+        (folder / PROCESSOR_CONFIG).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
+        if settings.get("push_to_hub"):
+            self.push_to_hub(settings.get("repo_id") or folder.name)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **hub: Any
+    ) -> ClaipEmoProcessor:
+        """Read the processor of a checkpoint: a run's folder, its ``model/``, or a hub id.
+
+        Raises:
+            CheckpointError: if the file is missing or names unknown settings.
+        """
+        path = store.resolve(pretrained_model_name_or_path, **hub) / PROCESSOR_CONFIG
+        try:
+            described = json.loads(path.read_text("utf-8"))
+            described.pop("processor_class", None)
+            for name in ("image_mean", "image_std"):
+                described[name] = tuple(described[name])
+            return cls(ProcessorSettings(**described))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise store.CheckpointError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,223 @@
+"""Towers: encoders of transformers, found by architecture name, frozen, with LoRA attached.
+
+A further encoder (SigLIP, a convolutional one, Whisper's, ...) is one more entry in ``VISION`` or
+``AUDIO``: which part of a checkpoint's configuration it is, where LoRA goes, and how its output
+becomes one vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.clap.modeling_clap import ClapAudioModel
+from transformers.models.clip.modeling_clip import CLIPVisionModel
+from transformers.models.resnet.modeling_resnet import ResNetModel
+
+from claip_emo.model.configuration import ClaipEmoConfig
+
+
+class TowerError(ValueError):
+    """An architecture without an entry, or weights that do not fit it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TowerKind:
+    """What the model must know of an architecture.
+
+    Attributes:
+        model: the class that transformers builds it with.
+        lora_targets: regular expression over module names inside the tower.
+        pool: (tower, its input) -> one vector per sample, (batch, width).
+        width: configuration -> width of that vector.
+        overrides: settings that hold here whatever a checkpoint's configuration says.
+    """
+
+    model: type[PreTrainedModel]
+    lora_targets: str
+    pool: Callable[[nn.Module, Tensor], Tensor]
+    width: Callable[[PreTrainedConfig], int]
+    overrides: tuple[tuple[str, Any], ...] = ()
+
+
+def _clip_pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
+    return tower(pixel_values=pixels).pooler_output  # the CLS after the last norm, unprojected
+
+
+def _clap_pooled(tower: nn.Module, mel: Tensor) -> Tensor:
+    # No clip is ever marked longer: they are cut to the tower's length before the mel.
+    return tower(input_features=mel).pooler_output  # mean over tokens, unprojected
+
+
+def _resnet_pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
+    return tower(pixel_values=pixels).pooler_output.flatten(1)
+
+
+def _resnet_over_time(tower: nn.Module, mel: Tensor) -> Tensor:
+    """Pool mean and maximum over time, and keep the coarse frequency axis: pitch lives there."""
+    maps = tower(pixel_values=mel).last_hidden_state  # (B, C, time, frequency)
+    bands = maps.permute(0, 1, 3, 2).flatten(1, 2)  # (B, C * frequency, time)
+    return torch.cat([bands.mean(dim=-1), bands.amax(dim=-1)], dim=-1)
+
+
+def _resnet_bands(config: PreTrainedConfig) -> int:
+    stages = len(config.depths) - (0 if config.downsample_in_first_stage else 1)
+    bands = 64  # mel bins of CLAP's front end
+    for _ in range(2 + stages):  # the stem halves twice, each further stage once
+        bands = (bands + 1) // 2
+    return bands
+
+
+VISION: dict[str, TowerKind] = {
+    "clip_vision_model": TowerKind(
+        CLIPVisionModel,
+        r".*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)",
+        _clip_pooled,
+        lambda config: config.hidden_size,
+    ),
+    "resnet": TowerKind(
+        ResNetModel, r".*\.convolution", _resnet_pooled, lambda config: config.hidden_sizes[-1]
+    ),
+}
+AUDIO: dict[str, TowerKind] = {
+    "clap_audio_model": TowerKind(
+        ClapAudioModel,
+        # Attention output and both MLP layers; the fused qkv of the original, here query, key and
+        # value, and the patch convolution are left alone.
+        r".*\.blocks\..*\.(attention\.output|intermediate|output)\.dense",
+        _clap_pooled,
+        lambda config: config.patch_embeds_hidden_size * 2 ** (len(config.depths) - 1),
+        # Fused weights without the fusion branch give the same output (clips are never longer);
+        # the dropouts are those of the paper's HTS-AT: none but stochastic depth.
+        (("enable_fusion", False), ("hidden_dropout_prob", 0.0), ("drop_path_rate", 0.1)),
+    ),
+    "resnet": TowerKind(
+        ResNetModel,
+        r".*\.convolution",
+        _resnet_over_time,
+        lambda config: 2 * config.hidden_sizes[-1] * _resnet_bands(config),
+    ),
+}
+
+
+def kind_of(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> TowerKind:
+    """Return the entry of an architecture.
+
+    Raises:
+        TowerError: if there is none; the message lists those that exist.
+    """
+    if config.model_type not in kinds:
+        raise TowerError(
+            f"No tower is known for the architecture {config.model_type!r}; known are "
+            f"{', '.join(kinds)}. A new one is one entry in claip_emo/model/towers.py."
+        )
+    return kinds[config.model_type]
+
+
+def prepared(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> PreTrainedConfig:
+    """Apply the settings that hold for an architecture here to a checkpoint's configuration."""
+    for name, value in kind_of(config, kinds).overrides:
+        setattr(config, name, value)
+    return config
+
+
+def lora_config(config: ClaipEmoConfig) -> LoraConfig:
+    """Return the one PEFT configuration that covers both towers."""
+    vision = kind_of(config.vision_config, VISION).lora_targets
+    audio = kind_of(config.audio_config, AUDIO).lora_targets
+    return LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        bias="none",
+        target_modules=rf"(vision_tower\.{vision})|(audio_tower\.{audio})",
+        modules_to_save=["temporal", "head"],
+    )
+
+
+def adapt(model: nn.Module, config: ClaipEmoConfig) -> None:
+    """Freeze or adapt ``model.vision_tower`` and ``model.audio_tower`` as the configuration says.
+
+    ``lora`` freezes the towers' parameters and puts LoRA beside them, ``frozen`` only freezes,
+    ``full`` leaves everything trainable. Buffers of frozen towers stay as they are too: see
+    ``settle``.
+    """
+    if config.adaptation == "full":
+        return
+    for tower in (model.vision_tower, model.audio_tower):
+        tower.requires_grad_(False)
+    if config.adaptation == "lora":
+        recipe = lora_config(config)
+        recipe.modules_to_save = None  # the heads are no adapters: they stay plain modules
+        trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        inject_adapter_in_model(recipe, model)
+        for name, parameter in model.named_parameters():
+            if name in trained:
+                parameter.requires_grad_(True)
+
+
+def settle(model: nn.Module, config: ClaipEmoConfig) -> None:
+    """Keep what is frozen in evaluation mode while the rest trains.
+
+    Normalisation statistics are buffers that move in training mode although no gradient reaches
+    them: in frozen and LoRA-adapted towers they stay in evaluation mode, and towers that nothing
+    adapts stay in it whole.
+    """
+    if config.adaptation == "full":
+        return
+    for tower in (model.vision_tower, model.audio_tower):
+        if config.adaptation == "frozen":
+            tower.eval()
+            continue
+        for module in tower.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def merge_adapters(model: nn.Module) -> int:
+    """Fold LoRA into the towers' own weights, in place; return how many layers were merged."""
+    merged = 0
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge(safe_merge=True)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.get_base_layer())
+            merged += 1
+    return merged
+
+
+def build_tower(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> PreTrainedModel:
+    """Build a tower of a configuration with random weights."""
+    return kind_of(config, kinds).model(prepared(config, kinds))
+
+
+def load_tower(
+    source: str, kinds: dict[str, TowerKind], *, revision: str | None = None
+) -> PreTrainedModel:
+    """Load one tower from a hub id or a folder that holds the whole two-tower checkpoint.
+
+    Raises:
+        TowerError: if weights of the tower are missing from the checkpoint.
+        OSError: if files are missing, as transformers reports it.
+    """
+    from claip_emo.model.backbones import tower_config
+
+    config = prepared(tower_config(source, kinds, revision=revision), kinds)
+    model, info = kind_of(config, kinds).model.from_pretrained(
+        source, config=config, revision=revision or "main", output_loading_info=True
+    )
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise TowerError(
+            f"{source} lacks {len(missing)} weights of its {config.model_type}, for example "
+            f"{missing[0]}: the checkpoint is incomplete or of another architecture."
+        )
+    return model
+
+

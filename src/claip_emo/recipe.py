@@ -1,0 +1,288 @@
+"""The typed description of an experiment, to and from YAML.
+
+The defaults are the paper's settings as its released code has them for DFEW. Attribute docstrings
+are the reference of the recipe's keys: ``claip-emo recipe`` prints them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names each key and how to mend it."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class DataRecipe(_Section):
+    """Which clips, how they are split and read."""
+
+    corpus: Literal["table", "synthetic"] = "table"
+    """Kind of corpus: `table` is any CSV with `path,label`; `synthetic` makes its clips itself."""
+    root: str | None = None
+    """The CSV, or for `synthetic` the folder the clips are made in; `--data` sets it."""
+    labels: list[str] | None = None
+    """Class names in order; null takes the table's labels, alphabetically."""
+    split: dict[str, dict[str, Any]] | None = None
+    """Rule for a table without a `split` column: {test: {speaker: [actor17, actor18]}}."""
+    fold: int | None = None
+    """For a table with a `fold` column: the fold to test on; the others train."""
+    validation_share: float = Field(0.15, ge=0, lt=1)
+    """Share split off the training part where no validation part is named; by speaker if known."""
+    face_detector: Literal["auto", "yunet", "haar", "none"] = "auto"
+    """How faces are found in the corpus; `none` for clips that are cropped already."""
+    face_model: str | None = None
+    """YuNet's model file, where it is not to come from the hub."""
+    cache: Literal["memory", "none"] = "none"
+    """`memory` decodes each clip once and keeps it; `none` decodes it whenever it is drawn."""
+    workers: int = Field(2, ge=0)
+    """Processes that decode clips."""
+    synthetic: dict[str, int] = Field(default_factory=dict)
+    """Size of a synthetic corpus: people, clips_per_emotion, test_people, validation_people."""
+
+
+class LoraRecipe(_Section):
+    """Low-rank adapters on both towers."""
+
+    rank: int = Field(8, ge=1)
+    """Rank r of W0 + (alpha / r) B A."""
+    alpha: int = Field(32, ge=1)
+    """Scale alpha."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout on the adapters' input."""
+
+
+class ModelRecipe(_Section):
+    """Towers, adaptation, temporal module and head."""
+
+    backbone: Literal["vit-b32", "vit-b16", "vit-l14", "tiny", "tiny-clip"] = "vit-b32"
+    """The pair of towers."""
+    vision: str | None = None
+    """Hub id or folder to take the vision tower from instead."""
+    audio: str | None = None
+    """Hub id or folder to take the audio tower from instead."""
+    adaptation: Literal["lora", "frozen", "full"] = "lora"
+    """LoRA on frozen towers, frozen towers alone, or everything trained."""
+    lora: LoraRecipe = Field(default_factory=LoraRecipe)
+    """The adapters' size."""
+    temporal: Literal["transformer", "mean"] = "transformer"
+    """How frames become one feature."""
+    fusion: Literal["concat"] = "concat"
+    """How face and voice become logits."""
+    processor: dict[str, Any] = Field(default_factory=dict)
+    """Changes to what the towers see, such as num_frames, frame_stride, audio_s, face_margin."""
+
+
+class AugmentRecipe(_Section):
+    """Augmentation on the device; the defaults are the paper's."""
+
+    randaugment_layers: int = Field(4, ge=0)
+    """Operations per clip; each is applied with probability 0.5."""
+    randaugment_magnitude: float = Field(7.0, ge=0, le=10)
+    """Strength from 0 to 10, with a deviation of 0.5."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """Share of the frame's area that a random crop keeps; [1, 1] switches it off."""
+    flip: float = Field(0.5, ge=0, le=1)
+    """Probability of mirroring a clip."""
+    erase: float = Field(0.25, ge=0, le=1)
+    """Probability of filling a box of the frames with noise."""
+    time_masks: int = Field(2, ge=0)
+    """SpecAugment: masks over time."""
+    time_mask_share: float = Field(64 / 1024, ge=0, le=1)
+    """Longest time mask, as a share of the spectrogram (64 of 1024 frames)."""
+    frequency_masks: int = Field(2, ge=0)
+    """SpecAugment: masks over frequency."""
+    frequency_mask_share: float = Field(8 / 64, ge=0, le=1)
+    """Widest frequency mask, as a share of the mel bins (8 of 64)."""
+    mixup: float = Field(0.8, ge=0)
+    """Alpha of the Beta that mixup's weight is drawn from; 0 switches it off."""
+    cutmix: float = Field(1.0, ge=0)
+    """Alpha of the Beta that cutmix's share is drawn from; 0 switches it off."""
+    mix_probability: float = Field(1.0, ge=0, le=1)
+    """Probability that a batch is mixed at all."""
+    cutmix_probability: float = Field(0.5, ge=0, le=1)
+    """Probability that a mixed batch is cut rather than blended."""
+    modality_dropout: float = Field(0.0, ge=0, le=1)
+    """Probability that a clip with face and voice loses one of them; 0 in the paper."""
+
+
+class TrainRecipe(_Section):
+    """Optimisation, schedule, and what is kept."""
+
+    epochs: int = Field(100, ge=1)
+    """Epochs at most."""
+    batch_size: int = Field(32, ge=1)
+    """Clips per step and process."""
+    accumulation: int = Field(1, ge=1)
+    """Steps whose gradients are added before the weights move."""
+    learning_rate: float = Field(4e-5, gt=0)
+    """Peak rate; the paper's is 1e-5 x total batch / 8: 4e-5 for 32 (DFEW), 2e-5 for 16 (MAFW)."""
+    final_learning_rate: float = Field(1.25e-7, ge=0)
+    """Rate at the end of the cosine; the paper's is 1e-6 x total batch / 256."""
+    warmup_epochs: float = Field(5, ge=0)
+    """Epochs of linear warm-up from 0."""
+    weight_decay: float = Field(0.05, ge=0)
+    """AdamW's decoupled decay, on matrices only."""
+    max_grad_norm: float = Field(0.0, ge=0)
+    """Gradient clipping; 0: none, as in the paper."""
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    """Share of the target spread evenly over the classes."""
+    balance: Literal["none", "class_weights", "sampling"] = "none"
+    """Against rare classes: weigh the loss, or draw clips evenly over classes."""
+    early_stopping: int = Field(20, ge=0)
+    """Stop after this many epochs without gain; 0: never."""
+    selection: Literal["validation", "last"] = "validation"
+    """Which epoch is kept: the best on the validation part, or the last."""
+    selection_metric: Literal["war", "uar"] = "war"
+    """What the best epoch is the best in."""
+    bf16: bool = False
+    """Train in bfloat16 autocast."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory: recompute the towers' activations in the backward pass."""
+    save_every_steps: int | None = Field(None, ge=1)
+    """Save a resumable state this often as well; null: once an epoch."""
+    log_every_steps: int = Field(10, ge=1)
+    """Steps between two lines of history.jsonl."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (pip install tensorboard)."""
+    seed: int = 0
+    """Seed of weights, order, windows and augmentation."""
+
+
+class Recipe(_Section):
+    """One experiment: data, model, augmentation, training."""
+
+    name: str = "clips"
+    """Name of the experiment, shown in reports."""
+    note: str | None = None
+    """What a reader of the report must know of the corpus."""
+    data: DataRecipe = Field(default_factory=DataRecipe)
+    model: ModelRecipe = Field(default_factory=ModelRecipe)
+    augment: AugmentRecipe = Field(default_factory=AugmentRecipe)
+    train: TrainRecipe = Field(default_factory=TrainRecipe)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.train.warmup_epochs > self.train.epochs:
+            raise ValueError(
+                f"train.warmup_epochs ({self.train.warmup_epochs:g}) is more than train.epochs "
+                f"({self.train.epochs}); lower it with --set train.warmup_epochs=..."
+            )
+        if self.augment.crop_scale[0] > self.augment.crop_scale[1]:
+            raise ValueError("augment.crop_scale is [smallest, largest]; its order is reversed.")
+        return self
+
+    def to_yaml(self) -> str:
+        """Return the whole recipe, every default resolved, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    folder = _recipe_folder()
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe by name or path and apply ``section.key=value`` overrides.
+
+    Raises:
+        RecipeError: if it is missing, no YAML, has unknown keys or values out of range.
+    """
+    path = _find(str(name_or_path))
+    try:
+        described = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(described, dict):
+        raise RecipeError(f"{path} must hold sections such as data, model, train.")
+    for override in overrides:
+        _apply(described, override)
+    return parse_recipe(described, str(path))
+
+
+def parse_recipe(described: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """Check a recipe given as a dictionary.
+
+    Raises:
+        RecipeError: naming every wrong key with the nearest known one, and every wrong value.
+    """
+    try:
+        return Recipe.model_validate(described)
+    except ValidationError as error:
+        lines = [_explain(item["loc"], item) for item in error.errors()]
+        raise RecipeError(f"{source}:\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+
+def _recipe_folder() -> Path:
+    installed = Path(str(files("claip_emo"))) / "recipes"
+    checkout = Path(__file__).resolve().parents[2] / "recipes"
+    return installed if installed.is_dir() else checkout
+
+
+def _find(name: str) -> Path:
+    if (path := Path(name)).is_file():
+        return path
+    packaged = _recipe_folder() / f"{name}.yaml"
+    if packaged.is_file():
+        return packaged
+    # `recipes/demo.yaml` works from anywhere, as it stands in the documentation.
+    if path.parent.name == "recipes" and (_recipe_folder() / path.name).is_file():
+        return _recipe_folder() / path.name
+    known = recipe_names()
+    near = get_close_matches(path.stem, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise RecipeError(f"No recipe {name!r}: no such file; by name: {', '.join(known)}.{hint}")
+
+
+def _apply(described: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set takes section.key=value, not {override!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is no YAML ({error}).") from error
+    if isinstance(value, str):
+        value = _as_number(value)
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        inner = described.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {override!r}: {section!r} is a value, not a section.")
+        described = inner
+    described[last] = value
+
+
+def _as_number(text: str) -> str | float:
+    """Read `1e-4`, which YAML 1.1 takes for a string, as a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _explain(place: tuple[int | str, ...], item: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in place)
+    if item["type"] != "extra_forbidden":
+        given = "" if isinstance(item["input"], dict) else f" (it is {item['input']!r})"
+        return f"{key + ': ' if key else ''}{item['msg'].removeprefix('Value error, ')}{given}"
+    section: type[BaseModel] = Recipe
+    for part in place[:-1]:
+        annotation = section.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        section = annotation
+    near = get_close_matches(str(place[-1]), section.model_fields, n=1, cutoff=0.4)
+    known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}."
+    return f"{key}: unknown key; {known}"
