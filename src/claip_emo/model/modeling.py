@@ -167,6 +167,23 @@ class ClaipEmoModel(PreTrainedModel):
         """The number type of the head's weights."""
         return next(self.head.parameters()).dtype
 
+    def count_parameters(self) -> dict[str, Any]:
+        """Count parameters: ``total``, ``trainable``, ``share``, and ``parts`` of the trainable."""
+        parts = {"lora_vision": 0, "lora_audio": 0, "vision": 0, "audio": 0, "temporal": 0, "head": 0}
+        total = 0
+        for name, parameter in self.named_parameters():
+            total += parameter.numel()
+            if parameter.requires_grad:
+                part = name.partition(".")[0].removesuffix("_tower")
+                parts[f"lora_{part}" if ".lora_" in name else part] += parameter.numel()
+        trainable = sum(parts.values())
+        return {
+            "total": total,
+            "trainable": trainable,
+            "share": trainable / total,
+            "parts": {name: count for name, count in parts.items() if count},
+        }
+
     def merge(self) -> ClaipEmoModel:
         """Fold LoRA into the towers for prediction; a merged model cannot be trained or saved."""
         if not self.merged and self.config.adaptation == "lora":

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
-from transformers.utils.hub import PushToHubMixin
+from transformers.utils.hub import PushToHubMixin, cached_file
 
 from claip_emo.media.clip import ClipSpec
 from claip_emo.model import checkpoint as store
+from claip_emo.model.backbones import Backbone
 
 PROCESSOR_CONFIG = "processor_config.json"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/clip-*: preprocessor_config.json
@@ -215,6 +217,28 @@ class ClaipEmoProcessor(PushToHubMixin):
         mel = power.transpose(1, 2) @ self._mel_filters.to(device)  # (B, time, mel)
         return 10 * mel.clamp(min=MEL_FLOOR).log10().float().unsqueeze(1)
 
+    @classmethod
+    def for_backbone(cls, backbone: Backbone, **changes: Any) -> ClaipEmoProcessor:
+        """Return the processor of a backbone, as the checkpoints of its towers describe theirs.
+
+        Args:
+            backbone: what ``backbones.resolve`` returned.
+            changes: settings that override the backbone's.
+
+        Raises:
+            ValueError: for an unknown setting or a choice out of range.
+        """
+        known = {field.name for field in dataclasses.fields(ProcessorSettings)}
+        if unknown := sorted(changes.keys() - known):
+            near = get_close_matches(unknown[0], known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}."
+            raise ValueError(f"model.processor.{unknown[0]}: unknown key{hint}")
+        described = dict(backbone.processor)
+        for source, read in ((backbone.vision_source, _vision), (backbone.audio_source, _audio)):
+            if source is not None and (found := _preprocessor_config(source)):
+                described |= read(found)
+        return cls(ProcessorSettings(**(described | changes)))
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], **settings: Any) -> None:
         """Write ``processor_config.json`` into a folder."""
         folder = Path(save_directory)
@@ -242,3 +266,39 @@ class ClaipEmoProcessor(PushToHubMixin):
             return cls(ProcessorSettings(**described))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise store.CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _preprocessor_config(source: str) -> dict[str, Any] | None:
+    """Read what a checkpoint says of its own inputs; None where it says nothing (known ids)."""
+    path = cached_file(
+        source,
+        "preprocessor_config.json",
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return json.loads(Path(path).read_text("utf-8")) if path else None
+
+
+def _vision(described: dict[str, Any]) -> dict[str, Any]:
+    size = described.get("crop_size", described.get("size", 224))
+    if isinstance(size, dict):
+        size = size.get("height", size.get("shortest_edge", 224))
+    return {
+        "image_size_px": int(size),
+        "image_mean": tuple(described.get("image_mean", CLIP_MEAN)),
+        "image_std": tuple(described.get("image_std", CLIP_STD)),
+    }
+
+
+def _audio(described: dict[str, Any]) -> dict[str, Any]:
+    ours = {
+        "mel_mode": "truncation",
+        "sampling_rate_hz": "sampling_rate",
+        "audio_s": "max_length_s",
+        "fft_size": "fft_window_size",
+        "hop": "hop_length",
+        "mel_bins": "feature_size",
+        "mel_min_hz": "frequency_min",
+        "mel_max_hz": "frequency_max",
+    }
+    return {name: described[theirs] for name, theirs in ours.items() if theirs in described}

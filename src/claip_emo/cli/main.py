@@ -1,0 +1,98 @@
+"""The command ``claip-emo``: its commands, the options they share, errors and exit codes.
+
+Nothing heavy is imported here: ``--help`` answers before torch could be loaded.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+
+import claip_emo
+
+EXIT_SOME_FAILED = 1
+EXIT_WRONG_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="claip-emo",
+    help="Which emotion the person on a video shows, from face and voice together.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"claip-emo {claip_emo.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _shared(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Which emotion the person on a video shows, from face and voice together."""
+
+
+for _group in ("demo", "train", "evaluate", "predict", "report", "info", "backbones"):
+    importlib.import_module(f"claip_emo.cli.{_group}").register(app)
+
+
+def main() -> None:
+    """Run the command; every expected error ends in a message and an exit code, not a traceback.
+
+    With ``CLAIP_EMO_DEBUG=1`` the traceback is shown as well.
+    """
+    try:
+        sys.exit(app(standalone_mode=False))
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_WRONG_USAGE)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        _say(str(stop) or "Interrupted.", "yellow")
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_SOME_FAILED)
+    except (ValueError, RuntimeError, OSError) as error:
+        if os.environ.get("CLAIP_EMO_DEBUG"):
+            raise
+        _say(_readable(error), "red")
+        sys.exit(EXIT_WRONG_USAGE if isinstance(error, ValueError) else EXIT_SOME_FAILED)
+
+
+def _readable(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+    if no_space or "No space left" in text or "File too large" in text:
+        return (
+            f"The disk is full: {text}. What was complete before is still there; make room and run "
+            "the same command again."
+        )
+    if not type(error).__module__.startswith("claip_emo") and not isinstance(error, OSError):
+        return f"{type(error).__name__}: {text}\nSet CLAIP_EMO_DEBUG=1 to see where it happened."
+    return text
+
+
+def _say(text: str, style: str) -> None:
+    Console(stderr=True).print(f"[bold {style}]claip-emo:[/] ", end="")
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Options that several commands share, and what they do before work begins."""
+
+from __future__ import annotations
+
+import logging
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+
+class Detector(StrEnum):
+    """How faces are found."""
+
+    AUTO = "auto"
+    YUNET = "yunet"
+    HAAR = "haar"
+    NONE = "none"
+
+
+class ModalityOption(StrEnum):
+    """What is used of a clip."""
+
+    AV = "av"
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+ModelOption = Annotated[
+    str, typer.Option("--model", help="A run's folder, its model/, or a hub id.", metavar="DIR")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads of the model.", metavar="N")
+]
+DetectorOption = Annotated[
+    Detector | None,
+    typer.Option("--face-detector", help="Overrides the checkpoint's way of finding faces."),
+]
+FaceModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--face-model",
+        envvar="CLAIP_EMO_FACE_MODEL",
+        help="YuNet's model file, where it is not to come from the hub.",
+        metavar="FILE",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a key of the recipe; may stand often.", metavar="KEY=VALUE"),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON on stdout and everything else on stderr.")
+]
+
+console = Console(stderr=True)
+
+
+def begin(threads: int | None = None) -> None:
+    """Set up logging to stderr and the number of threads; import torch only now."""
+    logging.basicConfig(
+        level=os.environ.get("CLAIP_EMO_LOG", "WARNING"),
+        format="%(message)s",
+        handlers=[RichHandler(console=console, show_path=False, show_time=False)],
+    )
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

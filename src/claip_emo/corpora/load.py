@@ -1,0 +1,63 @@
+"""From the data section of a recipe to a corpus whose every sample has its part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from claip_emo.corpora.base import Corpus, CorpusError, split_off_validation
+from claip_emo.corpora.synthetic import make_corpus
+from claip_emo.corpora.table import read_table
+from claip_emo.labels import LabelSet
+from claip_emo.recipe import DataRecipe
+
+
+def load_corpus(
+    data: DataRecipe,
+    *,
+    labels: LabelSet | None = None,
+    seed: int = 0,
+    validation: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Corpus:
+    """Read or make the corpus that a recipe names and divide it into its parts.
+
+    Args:
+        data: the recipe's section.
+        labels: the classes of a trained model; None: the recipe's, else the table's.
+        seed: seed of a validation part that is split off, and of synthetic clips.
+        validation: split a validation part off the training part where none is named.
+        progress: told how many clips are made, where clips are made.
+
+    Raises:
+        CorpusError: if the corpus cannot be used; every bad row is named.
+    """
+    if not data.root:
+        raise CorpusError(["No corpus is named: give the CSV with --data clips.csv (data.root)."])
+    root = Path(data.root)
+    split = data.split
+    if data.corpus == "synthetic":
+        root = make_corpus(root, seed=seed, progress=progress, **data.synthetic)
+        split = None
+    wanted = labels or (LabelSet(data.labels) if data.labels else None)
+    corpus = read_table(root, labels=wanted, split=split)
+    if data.fold is not None:
+        corpus = _tested_on(corpus, data.fold)
+    if validation and data.validation_share and not corpus.part("validation").samples:
+        corpus = split_off_validation(corpus, share=data.validation_share, seed=seed)
+    return corpus
+
+
+def _tested_on(corpus: Corpus, fold: int) -> Corpus:
+    """Make one fold the test part and the others the training part."""
+    folds = sorted({sample.fold for sample in corpus.samples if sample.fold is not None})
+    if fold not in folds:
+        raise CorpusError([f"Fold {fold} is not in the table; its folds are {folds or 'none'}."])
+    return replace(
+        corpus,
+        samples=tuple(
+            replace(sample, split="test" if sample.fold == fold else sample.split or "train")
+            for sample in corpus.samples
+        ),
+    )

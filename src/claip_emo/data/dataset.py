@@ -1,0 +1,166 @@
+"""Labelled clips become batches of uint8 frames and waveforms: the loader only decodes.
+
+Which window of a clip is drawn comes from a generator seeded by (seed, epoch, sample), never from a
+global one, so that an interrupted run that goes on draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, Sampler
+
+from claip_emo.corpora.base import Corpus, CorpusError, Sample
+from claip_emo.media.clip import Clip, ClipSpec, Recording, load_clip, load_recording
+from claip_emo.media.decode import MediaError
+from claip_emo.media.faces import FaceDetector
+from claip_emo.model.batching import stack
+
+Progress = Callable[[int, int], None]
+
+
+class Draw(NamedTuple):
+    """One draw of a sample: in which epoch, and which."""
+
+    epoch: int
+    index: int
+
+
+class LabelledClip(NamedTuple):
+    """A clip, the place of its label, and who it is."""
+
+    clip: Clip
+    label: int
+    sample: Sample
+
+
+class ClipDataset(Dataset[LabelledClip]):
+    """The clips of one part of a corpus.
+
+    Indexed by ``Draw`` it returns a training window, by a plain int the test views.
+
+    Args:
+        corpus: the samples and the label set.
+        spec: what is taken from each file.
+        detector: how faces are found; None for clips that are cropped already.
+        seed: seed of the training windows.
+    """
+
+    def __init__(self, corpus: Corpus, spec: ClipSpec, detector: FaceDetector | None, seed: int = 0):
+        """Take the corpus; nothing is read before the first access or ``remember``."""
+        self.corpus = corpus
+        self.spec = spec
+        self.detector = detector
+        self.seed = seed
+        self._labels = [corpus.labels.index_of(sample.label) for sample in corpus.samples]
+        self._recordings: dict[int, Recording] = {}
+        self._clips: dict[int, Clip] = {}
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.corpus.samples)
+
+    @property
+    def label_indices(self) -> list[int]:
+        """The place of each clip's label, in the order of the corpus."""
+        return self._labels
+
+    def remember(
+        self, *, for_training: bool, threads: int = 2, progress: Progress | None = None
+    ) -> None:
+        """Decode every clip once and keep it: recordings for training, else test views.
+
+        Raises:
+            CorpusError: naming every clip that cannot be read.
+        """
+        problems: list[str] = []
+
+        def read(index: int) -> None:
+            sample = self.corpus.samples[index]
+            options = {"detector": self.detector, "audio_path": sample.audio_path}
+            try:
+                if for_training:
+                    self._recordings[index] = load_recording(sample.path, self.spec, **options)
+                else:
+                    self._clips[index] = load_clip(sample.path, self.spec, **options)
+            except MediaError as error:
+                problems.append(str(error))
+
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            for done, _ in enumerate(pool.map(read, range(len(self))), start=1):
+                if progress is not None:
+                    progress(done, len(self))
+        if problems:
+            raise CorpusError(problems)
+
+    def __getitem__(self, key: Draw | int) -> LabelledClip:
+        """Return a training window (``Draw``) or the test views (int) of a clip.
+
+        Raises:
+            MediaError: if the file yields nothing.
+        """
+        index = key.index if isinstance(key, Draw) else int(key)
+        sample = self.corpus.samples[index]
+        clip = self._window(key, sample) if isinstance(key, Draw) else self._views(index, sample)
+        return LabelledClip(clip, self._labels[index], sample)
+
+    def _window(self, draw: Draw, sample: Sample) -> Clip:
+        rng = np.random.default_rng((self.seed, draw.epoch, draw.index))
+        if draw.index in self._recordings:
+            return self._recordings[draw.index].window(self.spec, rng)
+        return load_clip(
+            sample.path, self.spec, detector=self.detector, audio_path=sample.audio_path, rng=rng
+        )
+
+    def _views(self, index: int, sample: Sample) -> Clip:
+        if index in self._clips:
+            return self._clips[index]
+        return load_clip(
+            sample.path, self.spec, detector=self.detector, audio_path=sample.audio_path
+        )
+
+
+def collate(items: Sequence[LabelledClip]) -> dict[str, Any]:
+    """Stack clips (see ``model.batching.stack``) with ``labels`` (batch,) and their ``ids``."""
+    batch: dict[str, Any] = dict(stack([item.clip for item in items]))
+    batch["labels"] = torch.tensor([item.label for item in items])
+    batch["ids"] = [item.sample.id for item in items]
+    return batch
+
+
+class DrawSampler(Sampler[Draw]):
+    """The order of an epoch: a permutation, or draws even over classes, seeded by (seed, epoch).
+
+    Args:
+        labels: place of each clip's label.
+        seed: seed of the order.
+        balanced: draw with replacement, every class equally often.
+    """
+
+    def __init__(self, labels: Sequence[int], seed: int, *, balanced: bool = False):
+        """Take the labels; ``epoch`` is set by who trains."""
+        self.labels = np.asarray(labels)
+        self.seed = seed
+        self.balanced = balanced
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Return the number of draws in an epoch."""
+        return len(self.labels)
+
+    def order(self) -> NDArray[np.int64]:
+        """Return the indices of the current epoch in order."""
+        rng = np.random.default_rng((self.seed, self.epoch, 0x5A3B))
+        if not self.balanced:
+            return rng.permutation(len(self.labels))
+        weights = 1.0 / np.bincount(self.labels)[self.labels]
+        return rng.choice(len(self.labels), len(self.labels), p=weights / weights.sum())
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Yield the draws of the current epoch."""
+        return iter([Draw(self.epoch, int(index)) for index in self.order()])

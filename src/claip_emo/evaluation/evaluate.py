@@ -1,0 +1,197 @@
+"""A model and a corpus become predictions, and predictions become a run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from torch.utils.data import DataLoader, Subset
+
+from claip_emo.corpora.base import CorpusError
+from claip_emo.corpora.table import read_table
+from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
+from claip_emo.evaluation.predictions import Predictions, metrics
+from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
+from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
+from claip_emo.inference.recognizer import pick_device
+from claip_emo.media.faces import make_detector
+from claip_emo.model.batching import MODALITIES, Modality, score
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.processing import ClaipEmoProcessor
+
+THUMBNAIL_PX = 160
+
+
+def predict(
+    model: ClaipEmoModel,
+    processor: ClaipEmoProcessor,
+    dataset: ClipDataset,
+    *,
+    modalities: Iterable[Modality] = MODALITIES,
+    batch_size: int = 8,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """Score every clip of a corpus, with both modalities and with each alone (by masking).
+
+    Where several processes run, each scores its share; the rows are gathered before anything is
+    computed from them.
+
+    Raises:
+        MediaError: if a clip cannot be read: a score on the rest would be another score.
+    """
+    model.eval()
+    wanted = tuple(modalities)
+    rank, world = _process()
+    share = list(range(rank, len(dataset), world))
+    loader = DataLoader(
+        Subset(dataset, share), batch_size=batch_size, collate_fn=collate, num_workers=workers
+    )
+    logits: dict[Modality, list[np.ndarray]] = {modality: [] for modality in wanted}
+    scores: dict[Modality, list[np.ndarray]] = {modality: [] for modality in wanted}
+    done = 0
+    for batch in loader:
+        for modality, found in score(model, processor, batch, wanted).items():
+            logits[modality].append(found.logits)
+            scores[modality].append(found.probabilities)
+        done += len(batch["ids"])
+        if progress is not None:
+            progress(done, len(share))
+    samples = [dataset.corpus.samples[index] for index in share]
+    classes = len(dataset.corpus.labels)
+    mine = Predictions.concat(
+        [
+            Predictions.from_rows(
+                dataset.corpus.labels,
+                ids=[sample.id for sample in samples],
+                paths=[str(sample.path) for sample in samples],
+                folds=[sample.fold for sample in samples],
+                modality=modality,
+                true_labels=[sample.label for sample in samples],
+                logits=np.concatenate([*logits[modality], np.zeros((0, classes))]),
+                scores=np.concatenate([*scores[modality], np.zeros((0, classes))]),
+            )
+            for modality in wanted
+        ]
+    )
+    if world == 1:
+        return mine
+    gathered: list[Any] = [None] * world
+    torch.distributed.all_gather_object(gathered, mine)
+    return Predictions.concat(gathered)
+
+
+def _process() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def write_run(
+    out: Path, predictions: Predictions, dataset: ClipDataset, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write predictions, metrics, thumbnails, facts and the report of a run; return the metrics.
+
+    Args:
+        out: the run's folder.
+        predictions: rows of the test part.
+        dataset: the test part, for the thumbnails of the surest mistakes.
+        facts: what the report says of the run (``run.json``).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    predictions.write(out / "predictions.parquet")
+    figures = metrics(predictions)
+    _write_json(out / "metrics.json", figures)
+    _write_json(out / "run.json", facts)
+    write_thumbnails(out / "thumbnails", predictions, dataset)
+    write_report(out)
+    return figures
+
+
+def evaluate_table(
+    source: str | Path,
+    table: Path,
+    out: Path,
+    *,
+    split: str | None = None,
+    face_detector: str | None = None,
+    face_model: Path | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
+    device: str = "auto",
+    command: str | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Score a checkpoint on a labelled table and write the results as a run's folder.
+
+    Args:
+        source: a run's folder, its ``model/``, or a hub id.
+        table: CSV with ``path,label`` and optional columns.
+        out: folder for predictions, metrics and report.
+        split: the part of the table that is scored; None: every row.
+        face_detector: overrides the checkpoint's.
+        face_model: YuNet's model file.
+        batch_size: clips per batch.
+        workers: decoding processes.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        command: what was typed, for the report.
+        console: where progress is shown; None: stderr.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        CheckpointError: if there is no checkpoint.
+        CorpusError: if the table cannot be used, or has labels the model does not know.
+    """
+    model = ClaipEmoModel.from_pretrained(source).to(pick_device(device))
+    processor = ClaipEmoProcessor.from_pretrained(source)
+    corpus = read_table(table, labels=model.config.label_set)
+    if split is not None:
+        corpus = corpus.part(split)
+    if not corpus.samples:
+        raise CorpusError([f"{table} has no row of the part {split!r}."])
+    detector = make_detector(face_detector or processor.settings.face_detector, face_model)
+    dataset = ClipDataset(corpus, processor.clip_spec(), detector)
+    with progress_bar(console or Console(stderr=True)) as bar:
+        rows = predict(
+            model.merge(),
+            processor,
+            dataset,
+            batch_size=batch_size,
+            workers=workers,
+            progress=progress_task(bar, "Scoring", len(dataset)),
+        )
+    counts = {"test": len(dataset)}
+    facts = describe_run(
+        model, title=f"{table.stem}", corpus=str(table), counts=counts, command=command
+    )
+    return write_run(out, rows, dataset, facts)
+
+
+def write_thumbnails(folder: Path, predictions: Predictions, dataset: ClipDataset) -> None:
+    """Write the middle frame of each of the surest mistakes as a small JPEG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.jpg"):
+        stale.unlink()
+    place = {sample.id: index for index, sample in enumerate(dataset.corpus.samples)}
+    for mistake in surest_mistakes(predictions):
+        item: LabelledClip = dataset[place[mistake["id"]]]
+        if item.clip.frames is None:
+            continue
+        middle = item.clip.frames[0, item.clip.frames.shape[1] // 2]
+        picture = Image.fromarray(middle)
+        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        picture.save(folder / thumbnail_name(mistake["id"]), quality=85)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    partial.replace(path)

@@ -1,0 +1,31 @@
+"""What is given on the command line becomes a list of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".m4v"}
+SOUNDS = {".wav", ".flac", ".mp3", ".m4a", ".ogg"}
+
+
+def expand(paths: Iterable[str | Path]) -> list[Path]:
+    """Return one path per clip.
+
+    A folder of media files stands for its files, sorted; a folder with images (and a sound file)
+    is one clip. Anything else, also what is missing or empty, stands for itself, so that it
+    becomes a row with its error.
+    """
+    clips: list[Path] = []
+    for path in map(Path, paths):
+        clips += _inside(path) if path.is_dir() else [path]
+    return clips
+
+
+def _inside(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    suffixes = {path.suffix.lower() for path in files}
+    if suffixes & IMAGES and not suffixes & VIDEOS:
+        return [folder]
+    return [path for path in files if path.suffix.lower() in VIDEOS | SOUNDS] or [folder]

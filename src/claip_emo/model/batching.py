@@ -1,0 +1,132 @@
+"""Clips become one batch of uint8 frames and waveforms, and a batch becomes scores.
+
+A clip has one or more views. Equal seconds of sound are stacked once, so that the audio tower runs
+once per distinct segment however many views share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from claip_emo.media.clip import Clip
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.processing import ClaipEmoProcessor
+
+Modality = Literal["av", "v", "a"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One row per clip: mean logits over its views, and the mean of their softmax.
+
+    Attributes:
+        logits: (clip, classes).
+        probabilities: (clip, classes), rows sum to 1.
+    """
+
+    logits: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+
+def stack(clips: Sequence[Clip]) -> dict[str, Tensor]:
+    """Stack the views of clips.
+
+    Returns:
+        ``frames`` (view, time, S, S, 3) uint8, zeros where a clip has no picture; ``waveforms``
+        (segment, samples) float32, zero-padded, one row per distinct segment; ``lengths``
+        (segment,); ``segment`` (view,), the row of each view's sound; ``has_video``, ``has_audio``
+        (view,) bool; ``clip`` (view,), the place of each view's clip.
+    """
+    shape = next((clip.frames.shape[1:] for clip in clips if clip.frames is not None), None)
+    frames, segments, segment, has_video, has_audio, owner = [], [], [], [], [], []
+    for place, clip in enumerate(clips):
+        rows: dict[tuple[float, float], int] = {}
+        for view in range(clip.num_views):
+            owner.append(place)
+            has_video.append(clip.has_video)
+            has_audio.append(clip.has_audio)
+            if shape is not None:
+                shown = clip.frames[view] if clip.frames is not None else np.zeros(shape, np.uint8)
+                frames.append(shown)
+            if not clip.has_audio:
+                segment.append(0)
+                continue
+            span = clip.audio_spans_s[view]
+            if span not in rows:
+                rows[span] = len(segments)
+                segments.append(clip.waveforms[view])
+            segment.append(rows[span])
+    segments = segments or [np.zeros(1, np.float32)]
+    waveforms = np.zeros((len(segments), max(len(s) for s in segments)), np.float32)
+    for row, samples in enumerate(segments):
+        waveforms[row, : len(samples)] = samples
+    batch = {
+        "waveforms": torch.from_numpy(waveforms),
+        "lengths": torch.tensor([len(samples) for samples in segments]),
+        "segment": torch.tensor(segment),
+        "has_video": torch.tensor(has_video),
+        "has_audio": torch.tensor(has_audio),
+        "clip": torch.tensor(owner),
+    }
+    if shape is not None:
+        batch["frames"] = torch.from_numpy(np.stack(frames))
+    return batch
+
+
+def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Move the tensors of a batch; leave the rest."""
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        for name, value in batch.items()
+    }
+
+
+@torch.inference_mode()
+def score(
+    model: ClaipEmoModel,
+    processor: ClaipEmoProcessor,
+    batch: dict[str, Tensor],
+    modalities: Iterable[Modality] = ("av",),
+) -> dict[Modality, Scores]:
+    """Score the clips of a batch with both modalities, or with one of them masked.
+
+    The towers run once, whatever the number of modalities asked for. Scores of a clip are the mean
+    over its views of the softmax of the logits divided by the model's temperature.
+    """
+    batch = to_device(batch, model.device)
+    video = torch.zeros(len(batch["clip"]), model.video_width, device=model.device)
+    audio = torch.zeros(len(batch["clip"]), model.audio_width, device=model.device)
+    if batch["has_video"].any():
+        seen = batch["has_video"].nonzero().squeeze(1)
+        pixels = processor(frames=batch["frames"][seen])["pixel_values"]
+        video[seen] = model.encode_video(pixels.to(model.head_dtype)).float()
+    if batch["has_audio"].any():
+        mel = processor(waveforms=batch["waveforms"], lengths=batch["lengths"])["input_features"]
+        heard = model.encode_audio(mel.to(model.head_dtype)).float()  # (segment, audio width)
+        audio = torch.where(batch["has_audio"][:, None], heard[batch["segment"]], audio)
+    results: dict[Modality, Scores] = {}
+    for modality in modalities:
+        face = video if "v" in modality else torch.zeros_like(video)
+        voice = audio if "a" in modality else torch.zeros_like(audio)
+        logits = model.fuse(face.to(model.head_dtype), voice.to(model.head_dtype)).double()
+        probabilities = (logits / model.config.temperature).softmax(dim=-1)
+        results[modality] = Scores(
+            _mean_by_clip(logits, batch["clip"]), _mean_by_clip(probabilities, batch["clip"])
+        )
+    return results
+
+
+def _mean_by_clip(values: Tensor, clip: Tensor) -> NDArray[np.float64]:
+    """Average (view, classes) over the views of each clip to (clip, classes)."""
+    count = int(clip.max()) + 1
+    total = values.new_zeros(count, values.shape[1]).index_add_(0, clip, values)
+    views = torch.bincount(clip, minlength=count)[:, None]
+    return (total / views).cpu().numpy()

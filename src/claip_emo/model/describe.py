@@ -1,0 +1,61 @@
+"""What ``claip-emo info`` says of a backbone or a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers.initialization import no_init_weights
+
+from claip_emo.labels import SEVEN
+from claip_emo.model.backbones import configure, resolve
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.processing import ClaipEmoProcessor
+
+
+def describe_backbone(name: str, adaptation: str = "lora") -> dict[str, Any]:
+    """Build a backbone at full size from its configuration, without weights, and count.
+
+    Raises:
+        BackboneError: for an unknown name.
+    """
+    backbone = replace(resolve(name), vision_source=None, audio_source=None)
+    processor = ClaipEmoProcessor.for_backbone(backbone)
+    with no_init_weights():
+        model = ClaipEmoModel(configure(backbone, SEVEN, adaptation=adaptation))
+    return _describe(model, processor)
+
+
+def describe_checkpoint(source: str | Path) -> dict[str, Any]:
+    """Load a checkpoint and count.
+
+    Raises:
+        CheckpointError: if it is none.
+    """
+    return _describe(
+        ClaipEmoModel.from_pretrained(source), ClaipEmoProcessor.from_pretrained(source)
+    )
+
+
+def _describe(model: ClaipEmoModel, processor: ClaipEmoProcessor) -> dict[str, Any]:
+    seen = processor.settings
+    return {
+        "backbone": model.config.backbone,
+        "adaptation": model.config.adaptation,
+        "labels": list(model.config.labels),
+        "parameters": model.count_parameters(),
+        "input": {
+            "frames": seen.num_frames,
+            "frame_stride": seen.frame_stride,
+            "image_size_px": seen.image_size_px,
+            "image_channels": seen.image_channels,
+            "image_normalisation": seen.image_normalisation,
+            "face_detector": seen.face_detector,
+            "face_margin": seen.face_margin,
+            "sampling_rate_hz": seen.sampling_rate_hz,
+            "audio_s": seen.audio_s,
+            "mel_bins": seen.mel_bins,
+            "mel_mode": seen.mel_mode,
+        },
+    }

@@ -1,0 +1,313 @@
+"""A recipe becomes a checkpoint, and a run's folder that says how good it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import Progress
+from safetensors.torch import load_file
+from transformers import TrainerState
+
+from claip_emo.corpora.base import Corpus, CorpusError
+from claip_emo.corpora.load import load_corpus
+from claip_emo.data.dataset import ClipDataset
+from claip_emo.evaluation.evaluate import predict, write_run
+from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
+from claip_emo.media.faces import make_detector
+from claip_emo.model import checkpoint as store
+from claip_emo.model.backbones import configure, resolve
+from claip_emo.model.card import write_card
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.recipe import Recipe, RecipeError, parse_recipe
+from claip_emo.training.callbacks import (
+    BestEpoch,
+    EpochOrder,
+    History,
+    Interrupt,
+    ProgressBar,
+    epochs_since_best,
+)
+from claip_emo.training.trainer import BEST, STATE, ClaipEmoTrainer, newest_checkpoint
+
+logger = logging.getLogger(__name__)
+
+RECIPE = "recipe.yaml"
+STATE_DIR = "training_state"
+
+
+class Interrupted(KeyboardInterrupt):  # noqa: N818 - it is no error: 130 is the exit code
+    """The training was interrupted and can go on; the message says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a training run leaves: its folder, its metrics, and how long it took in seconds."""
+
+    out: Path
+    metrics: dict[str, Any]
+    seconds: float
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    init: Path | str | None = None,
+    device: str = "auto",
+    command: str | None = None,
+    console: Console | None = None,
+) -> Run:
+    """Train, keep the epoch that the recipe selects, evaluate it on the test part, report.
+
+    Run again with the same recipe and folder, it goes on where it was.
+
+    Args:
+        recipe: what to train on what, and how.
+        out: the run's folder.
+        init: a checkpoint to start the weights from.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        command: what was typed, for the report.
+        console: where progress is shown; None: stderr.
+
+    Raises:
+        CorpusError: if the corpus cannot be used; nothing has been trained then.
+        RecipeError: if the folder holds a run of another recipe.
+        NonFiniteLossError: if the loss diverges.
+        Interrupted: after Ctrl-C, when the state has been saved.
+    """
+    console = console or Console(stderr=True)
+    state_dir = out / STATE_DIR
+    _claim(recipe, out)
+    with progress_bar(console) as bar:
+        corpus = _loaded(recipe, bar)
+        parts = {name: corpus.part(name) for name in ("train", "validation", "test")}
+        _check_parts(recipe, parts)
+        model, processor = _initial(recipe, corpus, state_dir, init)
+        datasets = _datasets(recipe, parts, processor, bar)
+        seconds = _fit(recipe, model, processor, datasets, out, device, bar)
+        facts = describe_run(
+            model,
+            title=recipe.name,
+            corpus=recipe.data.root,
+            corpus_note=recipe.note,
+            counts={name: len(part.samples) for name, part in parts.items()},
+            seconds=round(seconds, 1),
+            selection=recipe.train.selection,
+            seed=recipe.train.seed,
+            command=command,
+        )
+        with store.written_whole(out / "model") as folder:
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
+            (folder / RECIPE).write_text(recipe.to_yaml(), "utf-8")
+            write_card(folder, facts)
+        figures: dict[str, Any] = {}
+        if parts["test"].samples:
+            rows = predict(
+                model,
+                processor,
+                datasets["test"],
+                workers=0 if recipe.data.cache == "memory" else recipe.data.workers,
+                progress=progress_task(bar, "Testing", len(datasets["test"])),
+            )
+            figures = write_run(out, rows, datasets["test"], facts)
+            write_card(out / "model", facts, figures)
+    return Run(out, figures, seconds)
+
+
+def _claim(recipe: Recipe, out: Path) -> None:
+    """Write the recipe into the folder, or check that it is the one that is there."""
+    path = out / RECIPE
+    if path.is_file():
+        former = parse_recipe(yaml.safe_load(path.read_text("utf-8")), str(path))
+        differ = _differences(former.model_dump(), recipe.model_dump())
+        if differ:
+            raise RecipeError(
+                f"{out} holds a run of another recipe; it differs in {', '.join(differ)}. "
+                "Name another --out, or remove the folder."
+            )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(recipe.to_yaml(), "utf-8")
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key in one:
+        if isinstance(one[key], dict) and isinstance(other.get(key), dict) and one[key]:
+            keys += _differences(one[key], other[key], f"{prefix}{key}.")
+        elif one[key] != other.get(key):
+            keys.append(prefix + key)
+    return keys
+
+
+def _loaded(recipe: Recipe, bar: Progress) -> Corpus:
+    making: list[Callable[[int, int], None]] = []
+
+    def progress(done: int, total: int) -> None:
+        if not making:
+            making.append(progress_task(bar, "Making clips", total))
+        making[0](done, total)
+
+    return load_corpus(recipe.data, seed=recipe.train.seed, progress=progress)
+
+
+def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:
+    problems = []
+    if not parts["train"].samples:
+        problems.append("The training part is empty.")
+    absent = [name for name, count in parts["train"].counts().items() if not count]
+    if parts["train"].samples and absent:
+        problems.append(
+            f"The training part has no clip of {', '.join(absent)}; leave them out of data.labels "
+            "or change data.split."
+        )
+    if recipe.train.selection == "validation" and not parts["validation"].samples:
+        problems.append(
+            "There is no validation part to choose the epoch on: name one in data.split, set "
+            "data.validation_share above 0, or keep the last epoch with train.selection=last."
+        )
+    if problems:
+        raise CorpusError(problems)
+    if not parts["test"].samples:
+        logger.warning("There is no test part: the run will have a model but no figures.")
+
+
+def _initial(
+    recipe: Recipe, corpus: Corpus, state_dir: Path, init: Path | str | None
+) -> tuple[ClaipEmoModel, ClaipEmoProcessor]:
+    """Build the model the run starts from, or load the one that it started from."""
+    start = state_dir / "initial"
+    if (start / store.CONFIG).is_file():
+        return (
+            ClaipEmoModel.from_pretrained(start),
+            ClaipEmoProcessor.from_pretrained(start),
+        )
+    torch.manual_seed(recipe.train.seed)
+    wanted = recipe.model
+    backbone = resolve(wanted.backbone, vision=wanted.vision, audio=wanted.audio)
+    processor = ClaipEmoProcessor.for_backbone(backbone, **wanted.processor)
+    config = configure(
+        backbone,
+        corpus.labels,
+        adaptation=wanted.adaptation,
+        lora_rank=wanted.lora.rank,
+        lora_alpha=wanted.lora.alpha,
+        lora_dropout=wanted.lora.dropout,
+        temporal=wanted.temporal,
+        fusion=wanted.fusion,
+        num_frames=processor.settings.num_frames,
+    )
+    model = ClaipEmoModel.from_backbone(config)
+    if init is not None:
+        continue_from(model, ClaipEmoModel.from_pretrained(init))
+    with store.written_whole(start) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    return model, processor
+
+
+def continue_from(model: ClaipEmoModel, former: ClaipEmoModel) -> None:
+    """Start a model from another's weights: towers, adapters, temporal module; head if it fits.
+
+    Raises:
+        CheckpointError: if the former has other towers or adapters.
+    """
+    weights = former.state_dict()
+    own = model.state_dict()
+    same_labels = former.config.labels == model.config.labels
+    for name, value in own.items():
+        if name.startswith("head.") and not same_labels:
+            continue
+        if name not in weights or weights[name].shape != value.shape:
+            raise store.CheckpointError(
+                f"--init: the checkpoint has another architecture or adaptation; {name} differs. "
+                "Train with the backbone, adaptation and rank that it has."
+            )
+        value.copy_(weights[name])
+    if not same_labels:
+        logger.warning("--init: the labels differ, so the fusion head starts anew.")
+
+
+def _datasets(
+    recipe: Recipe, parts: dict[str, Corpus], processor: ClaipEmoProcessor, bar: Progress
+) -> dict[str, ClipDataset]:
+    kind = recipe.data.face_detector
+    model_file = Path(recipe.data.face_model) if recipe.data.face_model else None
+    detector = make_detector(kind, model_file)
+    spec = processor.clip_spec()
+    datasets = {
+        name: ClipDataset(corpus, spec, detector, recipe.train.seed)
+        for name, corpus in parts.items()
+    }
+    if recipe.data.cache == "memory":
+        for name, dataset in datasets.items():
+            if len(dataset):
+                dataset.remember(
+                    for_training=name == "train",
+                    threads=max(1, recipe.data.workers),
+                    progress=progress_task(bar, f"Reading {name} clips", len(dataset)),
+                )
+    return datasets
+
+
+def _fit(
+    recipe: Recipe,
+    model: ClaipEmoModel,
+    processor: ClaipEmoProcessor,
+    datasets: dict[str, ClipDataset],
+    out: Path,
+    device: str,
+    bar: Progress,
+) -> float:
+    """Train from the newest complete state and leave the selected weights in the model."""
+    state_dir = out / STATE_DIR
+    validation = datasets["validation"] if len(datasets["validation"]) else None
+    trainer = ClaipEmoTrainer(
+        model,
+        processor,
+        recipe,
+        datasets["train"],
+        validation,
+        state_dir,
+        use_cpu=device == "cpu",
+    )
+    resumed = newest_checkpoint(state_dir)
+    step = int(resumed.name.split("-")[1]) if resumed else 0
+    history = History(out / "history.jsonl", step, recipe.train.selection_metric)
+    interrupt = Interrupt()
+    task = bar.add_task("Training", total=None, facts="")
+    for callback in (
+        EpochOrder(trainer.draws),
+        history,
+        BestEpoch(state_dir, recipe.train.selection_metric, recipe.train.early_stopping),
+        interrupt,
+        ProgressBar(bar, task),
+    ):
+        trainer.add_callback(callback)
+    if resumed and _stopped_early(resumed, recipe):
+        trainer._load_from_checkpoint(str(resumed))
+    else:
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if interrupt.asked:
+        raise Interrupted(f"Interrupted and saved. The same command goes on: {out}")
+    if recipe.train.selection == "validation" and (state_dir / BEST).is_file():
+        model.load_trained_state(load_file(state_dir / BEST))
+    return history.seconds
+
+
+def _stopped_early(checkpoint: Path, recipe: Recipe) -> bool:
+    """Say whether a run's patience had ended before it was killed."""
+    state = TrainerState.load_from_json(str(checkpoint / STATE))
+    patience = recipe.train.early_stopping
+    finished = state.global_step >= state.max_steps
+    waited = epochs_since_best(state, recipe.train.selection_metric)
+    return finished or bool(patience and waited >= patience)
