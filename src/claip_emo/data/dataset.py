@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from claip_emo.corpora.base import Corpus, CorpusError, Sample
-from claip_emo.media.clip import Clip, ClipSpec, Recording, load_clip, load_recording
+from claip_emo.media.clip import Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
+from claip_emo.media.recording import Recording, load_recording
 from claip_emo.model.batching import stack
 
 Progress = Callable[[int, int], None]

@@ -1,0 +1,189 @@
+"""Finding faces in one picture: YuNet, OpenCV's Haar cascade, or none."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+YUNET_REPO = "opencv/face_detection_yunet"
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+FACE_MODEL_VARIABLE = "CLAIP_EMO_FACE_MODEL"
+DETECT_PX = 640  # longest side on which faces are sought: 10 ms, and small faces are still found
+YUNET_SCORE = 0.6
+HAAR_NEIGHBOURS = 5
+HAAR_SMALLEST = 0.08  # of the shorter side
+
+DetectorKind = Literal["auto", "yunet", "haar", "none"]
+
+
+class FaceModelError(ValueError):
+    """The detector's model file is missing, broken or not the one that was expected."""
+
+
+class FaceDetector(Protocol):
+    """Finds faces in a picture."""
+
+    name: str
+
+    def detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the faces of a picture.
+
+        Args:
+            frame: (height, width, 3), uint8 RGB.
+
+        Returns:
+            (face, 5): x, y, width, height in px of ``frame``, and a score in [0, 1].
+        """
+        ...
+
+
+class _PerThread:
+    """Makes the OpenCV object anew in each thread and process: it is neither shared nor pickled."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()
+
+
+class YuNet(_PerThread):
+    """OpenCV's FaceDetectorYN with YuNet's weights (Wu et al. 2023, MIT)."""
+
+    name = "yunet"
+
+    def __init__(self, model_file: Path):
+        """Load the weights once, to find out now whether they can be loaded.
+
+        Raises:
+            FaceModelError: if they cannot.
+        """
+        super().__init__()
+        self.model_file = model_file
+        if not model_file.is_file():
+            raise FaceModelError(f"{model_file}: there is no such YuNet model file (--face-model).")
+        try:
+            self.detect(np.zeros((64, 64, 3), np.uint8))
+        except cv2.error as error:
+            raise FaceModelError(
+                f"{model_file} is no YuNet model that OpenCV can load: {YUNET_FILE} from "
+                f"huggingface.co/{YUNET_REPO} is one."
+            ) from error
+
+    def detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the faces of a picture, (face, 5)."""
+        small, scale = _shrunk(frame)
+        net = getattr(self._local, "net", None)
+        if net is None:
+            net = cv2.FaceDetectorYN.create(str(self.model_file), "", (320, 320), YUNET_SCORE)
+            self._local.net = net
+        net.setInputSize((small.shape[1], small.shape[0]))
+        _, faces = net.detect(np.ascontiguousarray(small[..., ::-1]))
+        if faces is None:
+            return np.zeros((0, 5), np.float32)
+        boxes = faces[:, [0, 1, 2, 3, 14]].astype(np.float32)
+        boxes[:, :4] /= scale
+        return np.asarray(boxes, np.float32)
+
+
+class Haar(_PerThread):
+    """OpenCV's frontal Haar cascade: carried by the package, but it misses turned faces."""
+
+    name = "haar"
+
+    def detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the faces of a picture, (face, 5); the score grows with the cascade's weight."""
+        cascade = getattr(self._local, "cascade", None)
+        if cascade is None:
+            folder = cv2.data.haarcascades
+            cascade = cv2.CascadeClassifier(folder + "haarcascade_frontalface_default.xml")
+            self._local.cascade = cascade
+        small, scale = _shrunk(frame)
+        grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
+        smallest = max(20, round(HAAR_SMALLEST * min(grey.shape)))
+        boxes, _, weights = cascade.detectMultiScale3(
+            grey, 1.1, HAAR_NEIGHBOURS, minSize=(smallest, smallest), outputRejectLevels=True
+        )
+        if not len(boxes):
+            return np.zeros((0, 5), np.float32)
+        score = 1 / (1 + np.exp(-np.asarray(weights, np.float32).reshape(-1, 1) / 4))
+        return np.hstack([np.asarray(boxes, np.float32) / scale, score]).astype(np.float32)
+
+
+def make_detector(kind: DetectorKind, model_file: Path | None = None) -> FaceDetector | None:
+    """Return the detector of a kind; None for ``none``.
+
+    ``auto`` is YuNet where its model file can be had (given, named by ``CLAIP_EMO_FACE_MODEL``, in
+    the hub's cache, or on the hub), else the Haar cascade with a warning.
+
+    Args:
+        kind: which.
+        model_file: YuNet's model file; it is not checked against the hub's.
+
+    Raises:
+        FaceModelError: if YuNet is asked for and its file is missing, broken or altered.
+    """
+    if kind == "none":
+        return None
+    if kind == "haar":
+        return Haar()
+    if kind not in ("auto", "yunet"):
+        raise FaceModelError(f"Unknown face detector {kind!r}; it is auto, yunet, haar or none.")
+    named = model_file or os.environ.get(FACE_MODEL_VARIABLE)
+    if named:
+        return YuNet(Path(named))
+    try:
+        return YuNet(_yunet_from_hub())
+    except FaceModelError:
+        raise
+    except Exception as error:  # the hub's client raises many unrelated types
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if kind == "yunet":
+            raise FaceModelError(
+                f"YuNet's model file could not be fetched ({reason}). Give it with --face-model "
+                f"FILE or {FACE_MODEL_VARIABLE}; it is {YUNET_FILE} of huggingface.co/{YUNET_REPO}."
+            ) from error
+    logger.warning(
+        "Faces are sought with OpenCV's Haar cascade, the weaker detector: it misses turned faces. "
+        "YuNet's model file could not be had; give it with --face-model FILE or %s.",
+        FACE_MODEL_VARIABLE,
+    )
+    return Haar()
+
+
+def _yunet_from_hub() -> Path:
+    """Return YuNet's file from the hub's cache, or fetch it once; its sha256 is checked."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(YUNET_REPO, YUNET_FILE)
+    path = Path(cached if isinstance(cached, str) else hf_hub_download(YUNET_REPO, YUNET_FILE))
+    if hashlib.sha256(path.read_bytes()).hexdigest() != YUNET_SHA256:
+        raise FaceModelError(
+            f"{path} is not the published YuNet file (its sha256 differs): delete it, or give a "
+            "file that you trust with --face-model."
+        )
+    return path
+
+
+def _shrunk(frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Scale a picture down to the size on which faces are sought."""
+    scale = min(1.0, DETECT_PX / max(frame.shape[:2]))
+    if scale == 1.0:
+        return frame, 1.0
+    size = max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8), scale

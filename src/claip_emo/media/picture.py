@@ -1,0 +1,89 @@
+"""A decoded frame becomes an upright RGB array of the wanted size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+SMALLEST_FOR_SWSCALE = 16  # px; below it the scaler of the decoder refuses or reads past the edge
+
+
+def upright(frame: Any, *, short_px: int | None = None, long_px: int | None = None) -> Frame:
+    """Scale while converting to RGB, and apply the rotation tag and the shape of the pixels.
+
+    Args:
+        frame: a decoded video frame.
+        short_px: scale so that the shorter side has this length.
+        long_px: scale down so that the longer side has at most this length.
+
+    Returns:
+        (height, width, 3), uint8 RGB.
+    """
+    aspect = float(getattr(frame, "sample_aspect_ratio", None) or 1.0)
+    width, height = max(1, round(frame.width * aspect)), frame.height
+    scale = 1.0
+    if short_px is not None:
+        scale = short_px / min(width, height)
+    elif long_px is not None:
+        scale = min(1.0, long_px / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    turns = round((frame.rotation or 0) / 90) % 4
+    if min(frame.width, frame.height) < SMALLEST_FOR_SWSCALE:
+        array = resized(frame.to_ndarray(format="rgb24"), size)
+    elif size == (frame.width, frame.height):
+        array = frame.to_ndarray(format="rgb24")
+    else:
+        way = "AREA" if scale < 1 else "BICUBIC"
+        array = frame.reformat(*size, format="rgb24", interpolation=way).to_ndarray()
+    return np.ascontiguousarray(np.rot90(array, turns))
+
+
+def resized(picture: Frame, size: tuple[int, int]) -> Frame:
+    """Scale to (width, height): by area downwards, bicubic upwards."""
+    if picture.shape[1::-1] == size:
+        return picture
+    down = size[0] < picture.shape[1] or size[1] < picture.shape[0]
+    way = cv2.INTER_AREA if down else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, size, interpolation=way), dtype=np.uint8)
+
+
+def fit(picture: Frame, *, short_px: int | None = None, long_px: int | None = None) -> Frame:
+    """Scale a picture as ``upright`` scales a frame."""
+    height, width = picture.shape[:2]
+    scale = 1.0
+    if short_px is not None:
+        scale = short_px / min(width, height)
+    elif long_px is not None:
+        scale = min(1.0, long_px / max(width, height))
+    return resized(picture, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def square(picture: Frame, box_px: NDArray[np.float32], size_px: int) -> Frame:
+    """Crop a square and scale it; what lies outside the picture repeats its border.
+
+    Args:
+        picture: (height, width, 3), uint8.
+        box_px: x0, y0, x1, y1.
+        size_px: side S of the result.
+
+    Returns:
+        (S, S, 3), uint8.
+    """
+    height, width = picture.shape[:2]
+    side = max(1, round(float(box_px[2] - box_px[0])))
+    left = round(float(box_px[0] + box_px[2]) / 2 - side / 2)
+    top = round(float(box_px[1] + box_px[3]) / 2 - side / 2)
+    rows = np.clip(np.arange(top, top + side), 0, height - 1)
+    columns = np.clip(np.arange(left, left + side), 0, width - 1)
+    return resized(np.ascontiguousarray(picture[rows[:, None], columns]), (size_px, size_px))
+
+
+def middle_square(height: int, width: int) -> NDArray[np.float32]:
+    """Return the box of the largest square in the middle of a picture."""
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    return np.array([left, top, left + side, top + side], np.float32)

@@ -1,0 +1,133 @@
+"""Faces over time: boxes are joined into tracks, one is chosen, smoothed and made square."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+JOIN_IOU = 0.25  # boxes that overlap this much in neighbouring frames are one face
+LONGEST_MISS_S = 1.0  # a track survives this long without a box, or 3 sampled frames
+SMOOTH_S = 0.25  # deviation of the Gaussian over time
+
+
+@dataclass(slots=True)
+class FaceTrack:
+    """One face over time: in which frames it was found, and where.
+
+    Attributes:
+        frames: indices of the frames.
+        boxes: x, y, width, height, score of each.
+    """
+
+    frames: list[int] = field(default_factory=list)
+    boxes: list[NDArray[np.float32]] = field(default_factory=list)
+
+    @property
+    def weight(self) -> float:
+        """Length times size times confidence: a long, large track is the person of the clip."""
+        return float(sum(np.sqrt(max(b[2] * b[3], 0.0)) * b[4] for b in self.boxes))
+
+
+def longest_miss(times_s: NDArray[np.float64]) -> float:
+    """Return the gap, in seconds, after which a face may be another person's."""
+    steps = np.diff(times_s)
+    return max(LONGEST_MISS_S, 3.01 * float(np.median(steps))) if len(steps) else LONGEST_MISS_S
+
+
+def join(times_s: NDArray[np.float64], faces: Sequence[NDArray[np.float32]]) -> list[FaceTrack]:
+    """Join the boxes of successive frames into tracks, by overlap.
+
+    Args:
+        times_s: (frame,), ascending.
+        faces: per frame, (face, 5): x, y, width, height, score.
+
+    Returns:
+        Tracks in the order in which they begin.
+    """
+    tracks: list[FaceTrack] = []
+    patience = longest_miss(times_s)
+    for index, boxes in enumerate(faces):
+        alive = [t for t in tracks if times_s[index] - times_s[t.frames[-1]] <= patience]
+        pairs = sorted(
+            ((iou(track.boxes[-1], box), t, b) for t, track in enumerate(alive)
+             for b, box in enumerate(boxes)),
+            reverse=True,
+        )  # fmt: skip
+        taken_tracks: set[int] = set()
+        taken_boxes: set[int] = set()
+        for overlap, t, b in pairs:
+            if overlap >= JOIN_IOU and t not in taken_tracks and b not in taken_boxes:
+                alive[t].frames.append(index)
+                alive[t].boxes.append(boxes[b])
+                taken_tracks.add(t)
+                taken_boxes.add(b)
+        for b, box in enumerate(boxes):
+            if b not in taken_boxes:
+                tracks.append(FaceTrack([index], [box]))
+    return tracks
+
+
+def iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return the overlap of two boxes (x, y, width, height, ...), from 0 to 1."""
+    low = np.maximum(one[:2], other[:2])
+    high = np.minimum(one[:2] + one[2:4], other[:2] + other[2:4])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    union = float(one[2] * one[3] + other[2] * other[3]) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def squares(
+    times_s: NDArray[np.float64], faces: Sequence[NDArray[np.float32]], margin: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the square that shows the person of the clip in every frame.
+
+    Each stretch of frames without a long gap has a person of its own, as the scene may have
+    changed. Frames in which the face was missed take its interpolated place.
+
+    Args:
+        times_s: (frame,), ascending.
+        faces: per frame, (face, 5): x, y, width, height, score in px.
+        margin: share of the face's height added on each side.
+
+    Returns:
+        Boxes (frame, 4) as x0, y0, x1, y1; whether the chosen face was found in the frame
+        (frame,); whether the frame has a box at all (frame,).
+    """
+    count = len(times_s)
+    boxes = np.zeros((count, 4), np.float32)
+    found = np.zeros(count, np.bool_)
+    placed = np.zeros(count, np.bool_)
+    cuts = np.flatnonzero(np.diff(times_s) > longest_miss(times_s)) + 1
+    for part in np.split(np.arange(count), cuts):
+        tracks = join(times_s[part], [faces[index] for index in part])
+        if not tracks:
+            continue
+        chosen = max(tracks, key=lambda track: track.weight)
+        boxes[part] = _smooth_squares(times_s[part], chosen, margin)
+        found[part[chosen.frames]] = True
+        placed[part] = True
+    return boxes, found, placed
+
+
+def _smooth_squares(
+    times_s: NDArray[np.float64], track: FaceTrack, margin: float
+) -> NDArray[np.float32]:
+    """Interpolate centre and size over all frames and smooth them over time."""
+    raw = np.stack(track.boxes).astype(np.float64)
+    shown = times_s[track.frames]
+    centres_and_sides = np.stack(
+        [
+            np.interp(times_s, shown, raw[:, 0] + raw[:, 2] / 2),
+            np.interp(times_s, shown, raw[:, 1] + raw[:, 3] / 2),
+            np.interp(times_s, shown, raw[:, 3] * (1 + 2 * margin)),
+        ],
+        axis=1,
+    )  # (frame, 3)
+    distance = (times_s[:, None] - times_s[None]) / SMOOTH_S
+    weights = np.exp(-0.5 * distance**2)
+    x, y, side = (weights @ centres_and_sides / weights.sum(1, keepdims=True)).T
+    half = side / 2
+    return np.stack([x - half, y - half, x + half, y + half], axis=1).astype(np.float32)
