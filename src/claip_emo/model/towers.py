@@ -15,12 +15,17 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.clap.modeling_clap import ClapAudioModel
 from transformers.models.clip.modeling_clip import CLIPVisionModel
 from transformers.models.resnet.modeling_resnet import ResNetModel
 
 from claip_emo.model.configuration import ClaipEmoConfig
+
+
+MEL_CENTRE_DB = -40.0  # a log-mel of speech lies between -100 and 20 dB; HTS-AT has a batch norm
+MEL_SPREAD_DB = 20.0  # for this, a ResNet has nothing at its input
 
 
 class TowerError(ValueError):
@@ -56,14 +61,18 @@ def _clap_pooled(tower: nn.Module, mel: Tensor) -> Tensor:
 
 
 def _resnet_pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
-    return tower(pixel_values=pixels).pooler_output.flatten(1)
+    # Normalised as CLIP's pooled output is: the temporal module's positions are N(0, 1).
+    pooled = tower(pixel_values=pixels).pooler_output.flatten(1)
+    return functional.layer_norm(pooled, pooled.shape[-1:])
 
 
 def _resnet_over_time(tower: nn.Module, mel: Tensor) -> Tensor:
     """Pool mean and maximum over time, and keep the coarse frequency axis: pitch lives there."""
-    maps = tower(pixel_values=mel).last_hidden_state  # (B, C, time, frequency)
+    scaled = (mel - MEL_CENTRE_DB) / MEL_SPREAD_DB
+    maps = tower(pixel_values=scaled).last_hidden_state  # (B, C, time, frequency)
     bands = maps.permute(0, 1, 3, 2).flatten(1, 2)  # (B, C * frequency, time)
-    return torch.cat([bands.mean(dim=-1), bands.amax(dim=-1)], dim=-1)
+    pooled = torch.cat([bands.mean(dim=-1), bands.amax(dim=-1)], dim=-1)
+    return functional.layer_norm(pooled, pooled.shape[-1:])
 
 
 def _resnet_bands(config: PreTrainedConfig) -> int:

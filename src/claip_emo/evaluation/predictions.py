@@ -1,0 +1,253 @@
+"""Predictions: one row per clip and modality, and the figures that follow from them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from claip_emo.labels import LabelSet
+from claip_emo.metrics import bootstrap_interval, reliability, summarise, uar_of, war_of
+
+MODALITY_NAMES = {"av": "audiovisual", "v": "video", "a": "audio"}
+
+
+class PredictionsError(ValueError):
+    """Predictions that contradict themselves, or a file that holds none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Rows of predictions, sorted by id and modality.
+
+    Attributes:
+        labels: the classes, in the order of the columns.
+        ids: (row,), names of the clips.
+        paths: (row,), their files.
+        folds: (row,), the fold they were tested in, or None.
+        modality: (row,), ``av``, ``v`` or ``a``.
+        label_index: (row,), true class.
+        logits: (row, class), mean over the views of a clip.
+        scores: (row, class), mean over the views of the softmax.
+    """
+
+    labels: LabelSet
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    folds: tuple[int | None, ...]
+    modality: tuple[str, ...]
+    label_index: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.ids)
+
+    @property
+    def predicted_index(self) -> NDArray[np.int64]:
+        """The class with the highest score, per row."""
+        return self.scores.argmax(axis=1)
+
+    @classmethod
+    def from_rows(
+        cls,
+        labels: LabelSet,
+        *,
+        ids: Sequence[str],
+        paths: Sequence[str],
+        folds: Sequence[int | None],
+        modality: str | Sequence[str],
+        true_labels: Sequence[str],
+        logits: NDArray[np.floating],
+        scores: NDArray[np.floating],
+    ) -> Predictions:
+        """Build predictions from columns.
+
+        Raises:
+            PredictionsError: if columns differ in length, or scores are not finite.
+            LabelError: for an unknown label.
+        """
+        count = len(ids)
+        kinds = [modality] * count if isinstance(modality, str) else list(modality)
+        lengths = {len(paths), len(folds), len(kinds), len(true_labels), len(logits), len(scores)}
+        if lengths != {count} or np.shape(logits) != np.shape(scores):
+            raise PredictionsError("The columns of predictions differ in length.")
+        if count and np.shape(scores)[1] != len(labels):
+            raise PredictionsError(f"{np.shape(scores)[1]} scores a row for {len(labels)} labels.")
+        if not (np.isfinite(logits).all() and np.isfinite(scores).all()):
+            raise PredictionsError("Logits and scores must be finite.")
+        if unknown := set(kinds) - MODALITY_NAMES.keys():
+            raise PredictionsError(f"Unknown modality {unknown.pop()!r}; it is av, v or a.")
+        return cls(
+            labels,
+            tuple(ids),
+            tuple(paths),
+            tuple(folds),
+            tuple(kinds),
+            np.array([labels.index_of(name) for name in true_labels], np.int64),
+            np.asarray(logits, np.float64),
+            np.asarray(scores, np.float64),
+        )._sorted()
+
+    @classmethod
+    def concat(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Join predictions; a row that stands twice (padding of processes) is kept once."""
+        if len({part.labels.names for part in parts}) != 1:
+            raise PredictionsError("Predictions over different labels cannot be joined.")
+        joined = cls(
+            parts[0].labels,
+            tuple(i for part in parts for i in part.ids),
+            tuple(p for part in parts for p in part.paths),
+            tuple(f for part in parts for f in part.folds),
+            tuple(m for part in parts for m in part.modality),
+            np.concatenate([part.label_index for part in parts]),
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+        )
+        return joined._sorted()
+
+    def _sorted(self) -> Predictions:
+        order = sorted(range(len(self)), key=lambda row: (self.ids[row], self.modality[row]))
+        kept, last = [], None
+        for row in order:
+            if (key := (self.ids[row], self.modality[row])) != last:
+                kept.append(row)
+            last = key
+        return self.take(kept)
+
+    def take(self, rows: Sequence[int]) -> Predictions:
+        """Return some of the rows."""
+        return Predictions(
+            self.labels,
+            tuple(self.ids[row] for row in rows),
+            tuple(self.paths[row] for row in rows),
+            tuple(self.folds[row] for row in rows),
+            tuple(self.modality[row] for row in rows),
+            self.label_index[list(rows)],
+            self.logits[list(rows)],
+            self.scores[list(rows)],
+        )
+
+    def for_modality(self, modality: str) -> Predictions:
+        """Return the rows of one modality."""
+        return self.take([row for row, kind in enumerate(self.modality) if kind == modality])
+
+    def write(self, path: Path) -> None:
+        """Write ``predictions.parquet`` whole: under another name, synced, then renamed."""
+        names = self.labels.names
+        columns: dict[str, Any] = {
+            "id": list(self.ids),
+            "path": list(self.paths),
+            "fold": pa.array(self.folds, pa.int32()),
+            "modality": list(self.modality),
+            "label": [names[index] for index in self.label_index],
+            "predicted": [names[index] for index in self.predicted_index],
+        }
+        columns |= {f"score_{name}": self.scores[:, place] for place, name in enumerate(names)}
+        columns |= {f"logit_{name}": self.logits[:, place] for place, name in enumerate(names)}
+        table = pa.table(columns).replace_schema_metadata({"labels": json.dumps(list(names))})
+        partial = path.with_name(f".{path.name}.partial")
+        pq.write_table(table, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read ``predictions.parquet``.
+
+        Raises:
+            PredictionsError: if it is no such file.
+        """
+        try:
+            table = pq.read_table(path)
+            labels = LabelSet(json.loads((table.schema.metadata or {})[b"labels"]))
+            columns = table.to_pydict()
+            per_label = {
+                kind: np.array([columns[f"{kind}_{name}"] for name in labels], np.float64).T
+                for kind in ("logit", "score")
+            }
+            return cls.from_rows(
+                labels,
+                ids=columns["id"],
+                paths=columns["path"],
+                folds=columns["fold"],
+                modality=columns["modality"],
+                true_labels=columns["label"],
+                logits=per_label["logit"].reshape(-1, len(labels)),
+                scores=per_label["score"].reshape(-1, len(labels)),
+            )
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise PredictionsError(f"{path} holds no predictions: {error}") from error
+
+
+def metrics(predictions: Predictions) -> dict[str, Any]:
+    """Return the content of ``metrics.json``.
+
+    The headline is of face and voice together; where only one was scored, of that one.
+
+    Raises:
+        PredictionsError: if there are no rows.
+    """
+    if not len(predictions):
+        raise PredictionsError("There are no predictions to compute metrics from.")
+    headline = next(kind for kind in MODALITY_NAMES if kind in predictions.modality)
+    rows = predictions.for_modality(headline)
+    classes = len(rows.labels)
+    summary = summarise(rows.label_index, rows.predicted_index, classes)
+    by_modality = {}
+    for kind, name in MODALITY_NAMES.items():
+        of_kind = predictions.for_modality(kind)
+        if len(of_kind):
+            scored = summarise(of_kind.label_index, of_kind.predicted_index, classes)
+            by_modality[name] = {
+                "war": scored.war,
+                "uar": scored.uar,
+                "interval_95": _intervals(of_kind),
+            }
+    return {
+        "war": summary.war,
+        "uar": summary.uar,
+        "n": len(rows),
+        "modality": MODALITY_NAMES[headline],
+        "macro_f1": summary.macro_f1,
+        "per_class": {
+            name: {
+                "recall": _number(summary.recall[place]),
+                "precision": _number(summary.precision[place]),
+                "f1": _number(summary.f1[place]),
+                "support": int(summary.support[place]),
+            }
+            for place, name in enumerate(rows.labels)
+        },
+        "confusion": {"labels": list(rows.labels), "matrix": summary.confusion.tolist()},
+        "interval_95": _intervals(rows),
+        "calibration_error": reliability(rows.scores, rows.label_index).error,
+        "chance": {
+            "uniform": 1 / classes,
+            "majority": float(summary.support.max() / summary.support.sum()),
+        },
+        "by_modality": by_modality,
+    }
+
+
+def _intervals(rows: Predictions) -> dict[str, list[float]]:
+    return {
+        name: list(
+            bootstrap_interval(rows.label_index, rows.predicted_index, len(rows.labels), statistic)
+        )
+        for name, statistic in (("war", war_of), ("uar", uar_of))
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

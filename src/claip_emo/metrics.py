@@ -1,0 +1,214 @@
+"""Metrics of classification, in NumPy: confusion matrix -> WAR, UAR, F1, calibration, intervals.
+
+WAR (weighted average recall) is the accuracy: the trace of the confusion matrix over its sum. UAR
+(unweighted average recall) is the mean of the classes' recalls, so that rare classes count as much
+as frequent ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a confusion matrix says.
+
+    Attributes:
+        confusion: (true class, predicted class), counts.
+        war: share of clips that are right.
+        uar: mean recall over the classes that have clips.
+        macro_f1: mean F1 over the same classes.
+        recall: (class,); NaN for a class without clips.
+        precision: (class,); 0 for a class that was never predicted.
+        f1: (class,); NaN for a class without clips.
+        support: (class,), number of clips.
+    """
+
+    confusion: Integers
+    war: float
+    uar: float
+    macro_f1: float
+    recall: Floats
+    precision: Floats
+    f1: Floats
+    support: Integers
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How well confidence matches accuracy.
+
+    Attributes:
+        error: expected calibration error: mean distance of confidence and accuracy over the bins,
+            weighted by their clips (Guo et al. 2017).
+        edges: (bin + 1,), of the confidence.
+        count: (bin,), clips.
+        confidence: (bin,), mean confidence; NaN where there are no clips.
+        accuracy: (bin,), share that is right; NaN where there are no clips.
+    """
+
+    error: float
+    edges: Floats
+    count: Integers
+    confidence: Floats
+    accuracy: Floats
+
+
+def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, num_classes: int) -> Integers:
+    """Count true (rows) against predicted (columns) classes.
+
+    Args:
+        labels: (clip,), class indices.
+        predicted: (clip,), class indices.
+        num_classes: number of classes.
+
+    Returns:
+        (class, class).
+
+    Raises:
+        ValueError: if lengths differ, there are no clips, or an index is out of range.
+    """
+    true, said = _indices(labels, num_classes, "labels"), _indices(predicted, num_classes, "predicted")
+    if len(true) != len(said):
+        raise ValueError(f"{len(true)} labels and {len(said)} predictions: they must be as many.")
+    counts = np.bincount(true * num_classes + said, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes).astype(np.int64)
+
+
+def summarise(labels: ArrayLike, predicted: ArrayLike, num_classes: int) -> Summary:
+    """Compute WAR, UAR and the classes' recall, precision and F1.
+
+    Args:
+        labels: (clip,), class indices.
+        predicted: (clip,), class indices.
+        num_classes: number of classes.
+
+    Raises:
+        ValueError: as ``confusion_matrix``.
+    """
+    confusion = confusion_matrix(labels, predicted, num_classes)
+    hits = np.diag(confusion).astype(np.float64)
+    support, said = confusion.sum(axis=1), confusion.sum(axis=0)
+    present = support > 0
+    recall = np.where(present, hits / np.maximum(support, 1), np.nan)
+    precision = hits / np.maximum(said, 1)
+    f1 = np.where(present, 2 * hits / np.maximum(support + said, 1), np.nan)
+    return Summary(
+        confusion=confusion,
+        war=float(hits.sum() / confusion.sum()),
+        uar=float(recall[present].mean()),
+        macro_f1=float(f1[present].mean()),
+        recall=recall,
+        precision=precision,
+        f1=f1,
+        support=support,
+    )
+
+
+def war_of(confusion: Floats) -> Floats:
+    """Return the WAR of confusion matrices (..., class, class)."""
+    hits = np.trace(confusion, axis1=-2, axis2=-1)
+    return np.asarray(hits / confusion.sum(axis=(-2, -1)), np.float64)
+
+
+def uar_of(confusion: Floats) -> Floats:
+    """Return the UAR of confusion matrices (..., class, class); absent classes are left out."""
+    support = confusion.sum(axis=-1)
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    recall = np.divide(hits, support, out=np.zeros_like(hits, np.float64), where=support > 0)
+    return np.asarray(recall.sum(axis=-1) / (support > 0).sum(axis=-1), np.float64)
+
+
+def bootstrap_interval(
+    labels: ArrayLike,
+    predicted: ArrayLike,
+    num_classes: int,
+    statistic: Callable[[Floats], Floats],
+    *,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the percentile interval of a statistic over resampled clips.
+
+    Drawing clips with replacement and counting them is one multinomial draw over the cells of the
+    confusion matrix, so that nothing is done clip by clip.
+
+    Args:
+        labels: (clip,), class indices.
+        predicted: (clip,), class indices.
+        num_classes: number of classes.
+        statistic: confusion matrices (resample, class, class) -> (resample,), as ``war_of``.
+        resamples: number of draws.
+        level: of confidence.
+        seed: of the draws.
+
+    Raises:
+        ValueError: as ``confusion_matrix``, or for a level out of range.
+    """
+    if not 0 < level < 1 or resamples < 1:
+        raise ValueError("The level lies between 0 and 1, and resamples are at least 1.")
+    confusion = confusion_matrix(labels, predicted, num_classes)
+    total = int(confusion.sum())
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(total, confusion.ravel() / total, size=resamples)
+    values = statistic(drawn.reshape(resamples, num_classes, num_classes).astype(np.float64))
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> Reliability:
+    """Compare confidence with accuracy in bins of equal width.
+
+    Args:
+        probabilities: (clip, class), rows sum to 1.
+        labels: (clip,), class indices.
+        bins: number of bins over [0, 1].
+
+    Raises:
+        ValueError: if the shapes do not fit or a row is no distribution.
+    """
+    scores = np.asarray(probabilities, np.float64)
+    if scores.ndim != 2 or not len(scores):
+        raise ValueError(f"probabilities must be (clip, class), not {scores.shape}.")
+    true = _indices(labels, scores.shape[1], "labels")
+    if len(true) != len(scores):
+        raise ValueError(f"{len(true)} labels and {len(scores)} rows of probabilities.")
+    if not np.isfinite(scores).all() or np.abs(scores.sum(axis=1) - 1).max() > 1e-3:
+        raise ValueError("Every row of probabilities must be finite and sum to 1.")
+    confidence, right = scores.max(axis=1), scores.argmax(axis=1) == true
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    full = np.maximum(count, 1)
+    mean_confidence = np.bincount(place, confidence, minlength=bins) / full
+    accuracy = np.bincount(place, right.astype(np.float64), minlength=bins) / full
+    error = float((count * np.abs(mean_confidence - accuracy)).sum() / count.sum())
+    empty = count == 0
+    return Reliability(
+        error,
+        edges,
+        count.astype(np.int64),
+        np.where(empty, np.nan, mean_confidence),
+        np.where(empty, np.nan, accuracy),
+    )
+
+
+def _indices(values: ArrayLike, num_classes: int, name: str) -> Integers:
+    array = np.asarray(values)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"{name} must be one index per clip, for at least one clip.")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must be whole numbers, not {array.dtype}.")
+    if array.min() < 0 or array.max() >= num_classes:
+        raise ValueError(f"{name} must lie in 0 to {num_classes - 1}.")
+    return array.astype(np.int64)
