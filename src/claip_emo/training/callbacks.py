@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from claip_emo.data.dataset import DrawSampler
+from claip_emo.evaluation.report import read_history
 from claip_emo.training.trainer import BEST
 
 
@@ -39,7 +40,7 @@ class History(TrainerCallback):
         self.path = path
         self.metric = metric
         self.start = time.monotonic()
-        lines = read_history(path) if path.is_file() else []
+        lines = read_history(path)
         kept = [line for line in lines if line["step"] <= resumed_step]
         self.earlier_s = max((line.get("seconds", 0.0) for line in kept), default=0.0)
         path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
@@ -184,14 +185,3 @@ def epochs_since_best(state: TrainerState, metric: str) -> int:
     """Return how many validations have passed since the best one; 0: the newest is the best."""
     values = [line[f"eval_{metric}"] for line in state.log_history if f"eval_{metric}" in line]
     return len(values) - 1 - values.index(max(values)) if values else 0
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Read ``history.jsonl``; a line that a kill cut short is dropped."""
-    lines = []
-    for text in path.read_text("utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-    return [line for line in lines if isinstance(line, dict) and "step" in line]
