@@ -23,7 +23,18 @@ _EXPORTS = {
     "load_clip": "claip_emo.media.clip",
 }
 
-__all__ = ["__version__", *sorted(_EXPORTS)]
+__all__ = [
+    "ClaipEmoConfig",
+    "ClaipEmoModel",
+    "ClaipEmoProcessor",
+    "Clip",
+    "ClipSpec",
+    "EmotionRecognizer",
+    "LabelSet",
+    "MediaError",
+    "__version__",
+    "load_clip",
+]
 
 if TYPE_CHECKING:
     from claip_emo.inference.recognizer import EmotionRecognizer

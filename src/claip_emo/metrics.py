@@ -76,7 +76,10 @@ def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, num_classes: int) 
     Raises:
         ValueError: if lengths differ, there are no clips, or an index is out of range.
     """
-    true, said = _indices(labels, num_classes, "labels"), _indices(predicted, num_classes, "predicted")
+    true, said = (
+        _indices(labels, num_classes, "labels"),
+        _indices(predicted, num_classes, "predicted"),
+    )
     if len(true) != len(said):
         raise ValueError(f"{len(true)} labels and {len(said)} predictions: they must be as many.")
     counts = np.bincount(true * num_classes + said, minlength=num_classes**2)

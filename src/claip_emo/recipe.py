@@ -73,7 +73,7 @@ class ModelRecipe(_Section):
     """Hub id or folder to take the audio tower from instead."""
     adaptation: Literal["lora", "frozen", "full"] = "lora"
     """LoRA on frozen towers, frozen towers alone, or everything trained."""
-    lora: LoraRecipe = Field(default_factory=LoraRecipe)
+    lora: LoraRecipe = LoraRecipe()
     """The adapters' size."""
     temporal: Literal["transformer", "mean"] = "transformer"
     """How frames become one feature."""
@@ -166,10 +166,10 @@ class Recipe(_Section):
     """Name of the experiment, shown in reports."""
     note: str | None = None
     """What a reader of the report must know of the corpus."""
-    data: DataRecipe = Field(default_factory=DataRecipe)
-    model: ModelRecipe = Field(default_factory=ModelRecipe)
-    augment: AugmentRecipe = Field(default_factory=AugmentRecipe)
-    train: TrainRecipe = Field(default_factory=TrainRecipe)
+    data: DataRecipe = DataRecipe()
+    model: ModelRecipe = ModelRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    train: TrainRecipe = TrainRecipe()
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

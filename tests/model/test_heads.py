@@ -12,7 +12,7 @@ GOLDEN = SHARED / "goldens" / "temporal.safetensors"
 
 
 def naive(module: TemporalTransformer, frames: torch.Tensor) -> torch.Tensor:
-    """The layer written out in full: every token attends and passes the MLP, then the CLS is read."""
+    """The layer written out in full: every token passes the MLP, then the CLS is read."""
     batch, time, width = frames.shape
     cls = module.cls_token.expand(batch, -1, -1)
     x = torch.cat([cls, frames], 1) + module.position_embedding[:, : time + 1]

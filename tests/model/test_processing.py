@@ -88,9 +88,7 @@ def test_pixels_equal_clip(size: tuple[int, int]) -> None:
 
 
 def test_grey_and_per_crop() -> None:
-    settings = ProcessorSettings(
-        image_size_px=8, image_channels=1, image_normalisation="per_crop"
-    )
+    settings = ProcessorSettings(image_size_px=8, image_channels=1, image_normalisation="per_crop")
     frames = torch.randint(0, 256, (2, 3, 8, 8, 3), dtype=torch.uint8)
     pixels = ClaipEmoProcessor(settings)(frames=frames)["pixel_values"]
     assert pixels.shape == (2, 3, 1, 8, 8)

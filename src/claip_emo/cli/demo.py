@@ -57,7 +57,7 @@ def demo(
         soft_wrap=True,
     )
     console.print(
-        f"Now your own: [bold]claip-emo predict VIDEO --model {out}[/] (drawn faces only, so a toy), "
+        f"Now your own: [bold]claip-emo predict VIDEO --model {out}[/] (it knows drawings only), "
         "or [bold]claip-emo train csv --data clips.csv --out runs/mine[/].",
         soft_wrap=True,
     )

@@ -35,7 +35,9 @@ def evaluate(
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.", metavar="DIR")],
     split: Annotated[
         str | None,
-        typer.Option("--split", help="train, validation or test; default: every row.", metavar="PART"),
+        typer.Option(
+            "--split", help="train, validation or test; default: every row.", metavar="PART"
+        ),
     ] = None,
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,

@@ -78,7 +78,11 @@ def main() -> None:
 
 def _readable(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    no_space = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+    no_space = isinstance(error, OSError) and error.errno in (
+        errno.ENOSPC,
+        errno.EFBIG,
+        errno.EDQUOT,
+    )
     if no_space or "No space left" in text or "File too large" in text:
         return (
             f"The disk is full: {text}. What was complete before is still there; make room and run "

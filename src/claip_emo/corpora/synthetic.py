@@ -1,7 +1,7 @@
 """Made clips: real mp4 files (h264 and AAC) of drawn faces beside synthetic voices.
 
-Some emotions look alike and others sound alike, so that only face and voice together solve the task:
-a perfect reader of either alone is right in 5 of 7 classes and guesses in the others. For the demo,
+Some emotions look alike and others sound alike, so that only both together solve the task: a
+perfect reader of either alone is right in 5 of 7 classes and guesses in the others. For the demo,
 for tests, and as stand-ins for corpora that cannot be had.
 """
 

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 CANVAS = 192  # px on which faces are drawn, before they are scaled down
 SHIFT = 4  # OpenCV draws at 1/16 px
 ONSET = 0.2  # share of the clip in which the still face turns into the expression
-SKIN = [(236, 200, 172), (222, 178, 142), (198, 150, 112), (160, 114, 82), (140, 98, 70), (112, 78, 58)]
+SKIN = [
+    (236, 200, 172),
+    (222, 178, 142),
+    (198, 150, 112),
+    (160, 114, 82),
+    (140, 98, 70),
+    (112, 78, 58),
+]
 HAIR = [(40, 30, 26), (78, 54, 36), (124, 84, 46), (188, 150, 92), (150, 150, 152), (140, 60, 36)]
 
 
@@ -178,7 +185,9 @@ def _face(
     dark = _colour(np.array(person.skin) * 0.45)
     shade = _colour(np.array(person.skin) * 0.8)
     hair_down = 22 if person.long_hair else -8
-    oval(0, hair_down - 12, person.width * 1.14, person.height * 1.02 + hair_down * 0.4, person.hair)
+    oval(
+        0, hair_down - 12, person.width * 1.14, person.height * 1.02 + hair_down * 0.4, person.hair
+    )
     oval(0, 0, person.width, person.height, person.skin)
     _fill(
         canvas,
@@ -225,7 +234,10 @@ def _mouth(canvas: NDArray[np.uint8], person: Person, face: Expression, at) -> N
     base = 42 - 4 * face.nose_wrinkle
     corner = -11 * face.smile
     upper = [
-        (u * half, base + corner * u * u - (4 + 5 * face.nose_wrinkle) * face.mouth_open * (1 - u * u))
+        (
+            u * half,
+            base + corner * u * u - (4 + 5 * face.nose_wrinkle) * face.mouth_open * (1 - u * u),
+        )
         for u in _U
     ]
     lower = [(u * half, base + corner * u * u + 26 * face.mouth_open * (1 - u * u) + 1) for u in _U]

@@ -1,4 +1,4 @@
-"""Made voices: syllables of a source and its formants, whose pitch, tempo and loudness carry emotion.
+"""Made voices: syllables whose pitch, tempo and loudness carry the emotion.
 
 Two pairs of emotions sound alike, so that the voice alone cannot tell them apart: anger and
 happiness (loud, lively), disgust and neutral (level). They are others than the pairs that look

@@ -111,7 +111,9 @@ def _rows(path: Path) -> tuple[list[_Row], list[str]]:
             columns = [cell.strip().lower() for cell in cells]
             _check_columns(path, columns)
         elif len(cells) != len(columns):
-            problems.append(f"line {begin}: {len(cells)} fields, but the header has {len(columns)}.")
+            problems.append(
+                f"line {begin}: {len(cells)} fields, but the header has {len(columns)}."
+            )
         else:
             stripped = (cell.strip() for cell in cells)
             rows.append(_Row(begin, dict(zip(columns, stripped, strict=True))))
@@ -127,7 +129,9 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         raise CorpusError([f"{path}: the header names {', '.join(twice)} twice."])
     if missing:
         hints = [
-            f"{name} (is it {near[0]!r}?)" if (near := get_close_matches(name, columns, 1)) else name
+            f"{name} (is it {near[0]!r}?)"
+            if (near := get_close_matches(name, columns, 1))
+            else name
             for name in missing
         ]
         raise CorpusError(
@@ -164,9 +168,7 @@ def _rule(
     return rule
 
 
-def _part(
-    row: _Row, rule: Mapping[str, Mapping[str, set[str]]]
-) -> tuple[str | None, list[str]]:
+def _part(row: _Row, rule: Mapping[str, Mapping[str, set[str]]]) -> tuple[str | None, list[str]]:
     """Return the part of a row, by its own column or by the rule."""
     if given := row.cells.get("split"):
         part = SPLIT_NAMES.get(given.lower())
@@ -231,9 +233,7 @@ def _named(samples: list[Sample]) -> list[Sample]:
     """Name samples by their path without its ending, unless two would be named alike."""
     short = {s.id: PurePosixPath(s.id).with_suffix("").as_posix() for s in samples}
     often = Counter(short.values())
-    return [
-        replace(s, id=short[s.id]) if often[short[s.id]] == 1 else s for s in samples
-    ]
+    return [replace(s, id=short[s.id]) if often[short[s.id]] == 1 else s for s in samples]
 
 
 def _warn_of_shared_speakers(corpus: Corpus) -> None:

@@ -118,7 +118,11 @@ class Augmentation:
         """
         recipe = self.recipe
         batch = len(inputs["labels"])
-        if batch < 2 or not (recipe.mixup or recipe.cutmix) or rng.random() >= recipe.mix_probability:
+        if (
+            batch < 2
+            or not (recipe.mixup or recipe.cutmix)
+            or rng.random() >= recipe.mix_probability
+        ):
             return inputs
         cut = recipe.cutmix > 0 and (recipe.mixup == 0 or rng.random() < recipe.cutmix_probability)
         alpha = recipe.cutmix if cut else recipe.mixup
@@ -243,5 +247,9 @@ def drop_modalities(
     face = rng.random(len(dropped)) < 0.5
     device = inputs["has_video"].device
     both = inputs["has_video"] & inputs["has_audio"]
-    inputs["has_video"] = inputs["has_video"] & ~(both & torch.from_numpy(dropped & face).to(device))
-    inputs["has_audio"] = inputs["has_audio"] & ~(both & torch.from_numpy(dropped & ~face).to(device))
+    inputs["has_video"] = inputs["has_video"] & ~(
+        both & torch.from_numpy(dropped & face).to(device)
+    )
+    inputs["has_audio"] = inputs["has_audio"] & ~(
+        both & torch.from_numpy(dropped & ~face).to(device)
+    )

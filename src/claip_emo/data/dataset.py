@@ -52,7 +52,9 @@ class ClipDataset(Dataset[LabelledClip]):
         seed: seed of the training windows.
     """
 
-    def __init__(self, corpus: Corpus, spec: ClipSpec, detector: FaceDetector | None, seed: int = 0):
+    def __init__(
+        self, corpus: Corpus, spec: ClipSpec, detector: FaceDetector | None, seed: int = 0
+    ):
         """Take the corpus; nothing is read before the first access or ``remember``."""
         self.corpus = corpus
         self.spec = spec

@@ -24,7 +24,9 @@ GREY = (0.299, 0.587, 0.114)
 Operation = Callable[[Tensor, float], Tensor]
 
 
-def randaugment(frames: Tensor, *, layers: int, magnitude: float, rng: np.random.Generator) -> Tensor:
+def randaugment(
+    frames: Tensor, *, layers: int, magnitude: float, rng: np.random.Generator
+) -> Tensor:
     """Apply ``layers`` random operations to a clip, each with probability 0.5.
 
     Args:

@@ -17,28 +17,32 @@ BLUE, ORANGE, GREY = "#4c8bd6", "#e08a3c", "#8a8f98"
 SIZE_IN = (5.6, 3.0)
 
 
-def learning_curves(history: list[dict[str, Any]]) -> str:
-    """Draw the loss of the training and loss, WAR and UAR of the validation over the epochs."""
+def learning_curves(history: list[dict[str, Any]]) -> list[str]:
+    """Draw the losses, and the validation's WAR and UAR, over the epochs; one figure each."""
     train = [row for row in history if row.get("event") == "train"]
     checked = [row for row in history if row.get("event") == "validation"]
-    figure = Figure(figsize=(2 * SIZE_IN[0], SIZE_IN[1]), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot([r["epoch"] for r in train], [r["loss"] for r in train], color=GREY, label="training")
     epochs = [r["epoch"] for r in checked]
-    left.plot(epochs, [r["loss"] for r in checked], color=BLUE, marker="o", ms=3, label="validation")
-    _axes(left, "epoch", "loss")
-    if checked:
-        for key, colour in (("war", BLUE), ("uar", ORANGE)):
-            values = [r[key] for r in checked]
-            right.plot(epochs, values, color=colour, marker="o", ms=3, label=key.upper())
-        best = [r["epoch"] for r in checked if r.get("best")]
-        if best:
-            right.axvline(best[-1], color=GREY, lw=1, ls="--", label="best epoch")
-        right.set_ylim(0, 1)
-        _axes(right, "epoch", "validation")
-    else:
-        right.set_axis_off()
-    return _svg(figure, "Learning curves: loss, and WAR and UAR of the validation part, by epoch")
+    losses = Figure(figsize=SIZE_IN, layout="constrained")
+    axes = losses.subplots()
+    axes.plot([r["epoch"] for r in train], [r["loss"] for r in train], color=GREY, label="training")
+    axes.plot(
+        epochs, [r["loss"] for r in checked], color=BLUE, marker="o", ms=3, label="validation"
+    )
+    _axes(axes, "epoch", "loss")
+    drawn = [_svg(losses, "Loss of the training and the validation part, by epoch")]
+    if not checked:
+        return drawn
+    scores = Figure(figsize=SIZE_IN, layout="constrained")
+    axes = scores.subplots()
+    for key, colour in (("war", BLUE), ("uar", ORANGE)):
+        values = [r[key] for r in checked]
+        axes.plot(epochs, values, color=colour, marker="o", ms=3, label=key.upper())
+    best = [r["epoch"] for r in checked if r.get("best")]
+    if best:
+        axes.axvline(best[-1], color=GREY, lw=1, ls="--", label="best epoch")
+    axes.set_ylim(0, 1.02)
+    _axes(axes, "epoch", "validation")
+    return [*drawn, _svg(scores, "WAR and UAR of the validation part, by epoch")]
 
 
 def reliability_diagram(calibration: Reliability) -> str:

@@ -102,7 +102,8 @@ def sentence(scored: dict[str, Any]) -> str:
         return text + f" Only the {scored['modality']} was scored."
     both = parts["audiovisual"]
     name, best = max(
-        (("the face", parts["video"]), ("the voice", parts["audio"])), key=lambda item: item[1]["war"]
+        (("the face", parts["video"]), ("the voice", parts["audio"])),
+        key=lambda item: item[1]["war"],
     )
     if both["interval_95"]["war"][0] > best["interval_95"]["war"][1]:
         return text + f" Face and voice together are clearly better than {name} alone."

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.picture import Frame, middle_square, square
-from claip_emo.media.sampling import sound_span, test_views, thinned, train_window, views_for
+from claip_emo.media.sampling import sound_span, spread_views, thinned, train_window, views_for
 from claip_emo.media.source import Source, open_source
 from claip_emo.media.tracks import squares
 
@@ -176,7 +176,7 @@ def _choose(
         window = train_window(len(kept), rng, length=spec.num_frames, stride=spec.stride)
         return kept[window][None], []
     count, warnings = _view_count(source, spec)
-    views = test_views(len(kept), length=spec.num_frames, stride=spec.stride, views=count)
+    views = spread_views(len(kept), length=spec.num_frames, stride=spec.stride, views=count)
     return kept[np.unique(views, axis=0)], warnings
 
 
@@ -254,7 +254,7 @@ def crop_faces(
         looked at.
     """
     looked = np.arange(0, len(pictures), every)
-    faces = [detector.detect(pictures[i]) for i in looked]
+    faces = [detector.detect(pictures[int(i)]) for i in looked]
     boxes, found, placed = squares(times_s[looked], faces, spec.face_margin)
     nearest = np.abs(times_s[:, None] - times_s[looked]).argmin(axis=1)
     all_boxes = np.stack(
@@ -306,5 +306,3 @@ def _why_nothing(source: Source, spec: ClipSpec) -> str:
         return f"no {' and no '.join(asked)} could be found in it."
     details = "; ".join(dict.fromkeys(source.warnings))
     return f"nothing in it could be decoded ({details})." if details else "it shows nothing."
-
-

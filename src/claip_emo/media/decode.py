@@ -51,7 +51,7 @@ class Track:
 
     @property
     def duration_s(self) -> float:
-        """The longer of the two streams; the last frame is shown as long as frames are on average."""
+        """The longer of the two streams; the last frame lasts as long as frames do on average."""
         ends = [0.0]
         if len(self.frame_times_s):
             first, last = self.frame_times_s[0], self.frame_times_s[-1]
@@ -115,13 +115,13 @@ def scan(path: str, *, video: bool = True, audio: bool = True) -> Track:
                 begin = float(stamp * packet.time_base)
                 heard.append((begin, begin + float((packet.duration or 0) * packet.time_base)))
         frame_pts = np.array(sorted(set(pts)), dtype=np.int64)
-        times = np.zeros(0)
+        times: NDArray[np.float64] = np.zeros(0)
         if picture is not None and len(frame_pts):
             if undated:
                 frame_pts = np.arange(len(pts))
-                times = frame_pts / float(picture.average_rate or 25)
+                times = np.asarray(frame_pts / float(picture.average_rate or 25), np.float64)
             else:
-                times = frame_pts * float(picture.time_base)
+                times = np.asarray(frame_pts * float(picture.time_base), np.float64)
         span = _sound_span(sound, heard)
         starts = [float(times[0])] * bool(len(times)) + ([span[0]] if span else [])
         zero = min(starts, default=0.0)
@@ -157,7 +157,7 @@ def recount(track: Track) -> Track:
             pts += [frame.pts if frame.pts is not None else len(pts) for frame in frames]
         base = float(stream.time_base)
     kept = np.array(sorted(set(pts)), dtype=np.int64)
-    times = kept * base - track.zero_s
+    times = np.asarray(kept * base - track.zero_s, np.float64)
     warnings = list(track.warnings)
     if errors or len(kept) < len(track.frame_pts):
         warnings.append(f"damaged: {len(kept)} of {len(track.frame_pts)} frames could be decoded")
@@ -265,13 +265,15 @@ def _resampled(samples: NDArray[np.float32], native: int, rate: int) -> NDArray[
     frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
     frame.rate = native
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
-    parts = [part.to_ndarray()[0] for part in [*resampler.resample(frame), *resampler.resample(None)]]
+    parts = [
+        part.to_ndarray()[0] for part in [*resampler.resample(frame), *resampler.resample(None)]
+    ]
     wanted = max(1, round(len(samples) * rate / native))
     joined = np.concatenate([*parts, np.zeros(wanted, np.float32)])
     return joined[:wanted].astype(np.float32)
 
 
-def video_stream(container: Any) -> Any | None:
+def video_stream(container: Any) -> Any:
     """Return the largest video stream that is no cover picture, or None."""
     streams = [
         stream
@@ -283,7 +285,7 @@ def video_stream(container: Any) -> Any | None:
     return max(streams, key=lambda s: s.codec_context.width * s.codec_context.height, default=None)
 
 
-def audio_stream(container: Any) -> Any | None:
+def audio_stream(container: Any) -> Any:
     """Return the first audio stream that can be decoded, or None."""
     streams = container.streams.audio
     return next((s for s in streams if s.codec_context is not None and s.rate), None)

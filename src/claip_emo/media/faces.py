@@ -21,6 +21,7 @@ YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4
 FACE_MODEL_VARIABLE = "CLAIP_EMO_FACE_MODEL"
 DETECT_PX = 640  # longest side on which faces are sought: 10 ms, and small faces are still found
 YUNET_SCORE = 0.6
+HAAR_FILE = "haarcascade_frontalface_default.xml"
 HAAR_NEIGHBOURS = 5
 HAAR_SMALLEST = 0.08  # of the shorter side
 
@@ -110,8 +111,8 @@ class Haar(_PerThread):
         """Return the faces of a picture, (face, 5); the score grows with the cascade's weight."""
         cascade = getattr(self._local, "cascade", None)
         if cascade is None:
-            folder = cv2.data.haarcascades
-            cascade = cv2.CascadeClassifier(folder + "haarcascade_frontalface_default.xml")
+            folder = Path(cv2.__file__).parent / "data"  # where the package keeps the cascades
+            cascade = cv2.CascadeClassifier(str(folder / HAAR_FILE))
             self._local.cascade = cascade
         small, scale = _shrunk(frame)
         grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))

@@ -63,7 +63,8 @@ class Recording:
                 centre = float(rng.uniform(begin, end))
             span = sound_span(centre, begin, end, spec.audio_s)
             first, last = (round((edge - begin) * rate) for edge in span)
-            waveforms = (self.waveform[first:last].astype(np.float32) / FULL_SCALE,)
+            heard = self.waveform[first:last].astype(np.float32) / np.float32(FULL_SCALE)
+            waveforms = (np.asarray(heard, np.float32),)
             spans = (span,)
         return Clip(
             self.path,

@@ -17,7 +17,7 @@ VIEW_S = 10.0  # seconds that one view answers for when a whole file is to be co
 MOST_VIEWS = 8
 
 
-def test_views(
+def spread_views(
     num_frames: int, *, length: int = 16, stride: int = 4, views: int = 2
 ) -> NDArray[np.int64]:
     """Return evenly spaced views over a clip, as frame indices.
@@ -91,7 +91,9 @@ def thinned(times_s: NDArray[np.float64], above_fps: float = THIN_ABOVE_FPS) -> 
     return np.flatnonzero(np.diff(slot, prepend=-1.0) > 0)
 
 
-def sound_span(centre_s: float, start_s: float, end_s: float, wanted_s: float) -> tuple[float, float]:
+def sound_span(
+    centre_s: float, start_s: float, end_s: float, wanted_s: float
+) -> tuple[float, float]:
     """Return the seconds of sound of a view: centred, shifted to lie inside the file.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a clip can be read from: a file, or a folder of frames, perhaps with sound from elsewhere."""
+"""What a clip can be read from: a file or a folder of frames, perhaps with sound from elsewhere."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class FolderSource(Source):
         self.sound_s = self._sound.sound_s if self._sound else None
         count = len(self._files) if video else 0
         seconds = self.sound_s[1] if self.sound_s else count / FOLDER_FPS
-        self.times_s = np.arange(count) * (seconds / max(count, 1))
+        self.times_s = np.asarray(np.arange(count) * (seconds / max(count, 1)), np.float64)
         self.duration_s = seconds
 
     def frames(
@@ -153,13 +153,18 @@ class FolderSource(Source):
         lost = len(self._files) - len(whole)
         if lost:
             self.warnings.append(f"damaged: {lost} of {len(self._files)} images cannot be read")
-            self.times_s = self.times_s[: len(whole)] * (len(self._files) / max(len(whole), 1))
+            spread = len(self._files) / max(len(whole), 1)
+            self.times_s = np.asarray(self.times_s[: len(whole)] * spread, np.float64)
             self._files = whole
         return bool(lost)
 
 
 def open_source(
-    path: str | Path, *, video: bool = True, audio: bool = True, audio_path: str | Path | None = None
+    path: str | Path,
+    *,
+    video: bool = True,
+    audio: bool = True,
+    audio_path: str | Path | None = None,
 ) -> Source:
     """Open a file or a folder of frames.
 
@@ -167,7 +172,9 @@ def open_source(
         MediaError: if nothing can be read from it.
     """
     kind = FolderSource if Path(path).is_dir() else FileSource
-    return kind(str(path), video=video, audio=audio, audio_path=str(audio_path) if audio_path else None)
+    return kind(
+        str(path), video=video, audio=audio, audio_path=str(audio_path) if audio_path else None
+    )
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -1,9 +1,9 @@
 """Backbones by name: which pair of towers, where their weights are, and how to get them.
 
 ``vit-b32``, ``vit-b16`` and ``vit-l14`` are OpenAI's CLIP beside LAION's fused CLAP; any other hub
-id or folder of these architectures stands in for one of them. ``tiny`` and ``tiny-clip`` have random
-weights: the first learns drawn faces and made voices within a minute (a frozen random ViT learns
-none, a frozen random ResNet with LoRA does), the second is small enough for tests.
+id or folder of these architectures stands in for one of them. ``tiny`` and ``tiny-clip`` have
+random weights: the first learns drawn faces and made voices within a minute (a frozen random ViT
+learns none, a frozen random ResNet with LoRA does), the second is small enough for tests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEEDED = ("config.json", "preprocessor_config.json")
 
 
 class BackboneError(RuntimeError):
-    """A backbone that cannot be had; the message names the missing files and the ways to get them."""
+    """A backbone that cannot be had; the message names what is missing and how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,9 @@ def _described(source: str, kinds: dict[str, TowerKind]) -> dict[str, Any]:
 def configure(backbone: Backbone, labels: LabelSet, **settings: Any) -> ClaipEmoConfig:
     """Return the model's configuration for a backbone; ``settings`` override its own."""
     adaptation = settings.get("adaptation", "lora")
-    random_or_local = not backbone.sources or any(Path(source).exists() for source in backbone.sources)
+    random_or_local = not backbone.sources or any(
+        Path(source).exists() for source in backbone.sources
+    )
     return ClaipEmoConfig(
         backbone=backbone.name,
         vision_config=dict(backbone.vision),
@@ -224,7 +226,14 @@ def fetch(source: str, to: Path | None = None) -> Path:
     Raises:
         BackboneError: if the hub cannot be reached or does not have it.
     """
-    patterns: Iterable[str] = (*NEEDED, *WEIGHTS, "model-*.safetensors", "tokenizer*", "vocab*", "merges*")
+    patterns: Iterable[str] = (
+        *NEEDED,
+        *WEIGHTS,
+        "model-*.safetensors",
+        "tokenizer*",
+        "vocab*",
+        "merges*",
+    )
     try:
         where = snapshot_download(source, allow_patterns=list(patterns), local_dir=to)
     except Exception as error:  # the hub's client raises many unrelated types

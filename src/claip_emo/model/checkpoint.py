@@ -55,7 +55,9 @@ def resolve(source: str | os.PathLike[str], **hub: object) -> Path:
             if (path / "training_state").is_dir()
             else ""
         )
-        raise CheckpointError(f"{path} holds no checkpoint (no {CONFIG} in it or its model/).{hint}")
+        raise CheckpointError(
+            f"{path} holds no checkpoint (no {CONFIG} in it or its model/).{hint}"
+        )
     if not _may_be_hub_id(str(source)):
         raise CheckpointError(f"{path} does not exist.")
     try:

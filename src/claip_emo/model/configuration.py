@@ -1,4 +1,4 @@
-"""The configuration of a CLAIP-Emo model: two towers, how they are adapted, temporal module, head."""
+"""The configuration of a CLAIP-Emo model: towers, adaptation, temporal module, head."""
 
 from __future__ import annotations
 

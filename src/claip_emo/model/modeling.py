@@ -169,7 +169,14 @@ class ClaipEmoModel(PreTrainedModel):
 
     def count_parameters(self) -> dict[str, Any]:
         """Count parameters: ``total``, ``trainable``, ``share``, and ``parts`` of the trainable."""
-        parts = {"lora_vision": 0, "lora_audio": 0, "vision": 0, "audio": 0, "temporal": 0, "head": 0}
+        parts = {
+            "lora_vision": 0,
+            "lora_audio": 0,
+            "vision": 0,
+            "audio": 0,
+            "temporal": 0,
+            "head": 0,
+        }
         total = 0
         for name, parameter in self.named_parameters():
             total += parameter.numel()
@@ -192,7 +199,7 @@ class ClaipEmoModel(PreTrainedModel):
         return self.eval()
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Return what training changes: trainable parameters, and buffers where nothing is frozen."""
+        """Return what training changes: trainable parameters; with ``full`` also buffers."""
         trained = {n: p.detach() for n, p in self.named_parameters() if p.requires_grad}
         if self.config.adaptation == "full":
             trained |= dict(self.named_buffers())

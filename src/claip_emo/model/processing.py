@@ -231,7 +231,9 @@ class ClaipEmoProcessor(PushToHubMixin):
         known = {field.name for field in dataclasses.fields(ProcessorSettings)}
         if unknown := sorted(changes.keys() - known):
             near = get_close_matches(unknown[0], known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}."
+            hint = (
+                f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}."
+            )
             raise ValueError(f"model.processor.{unknown[0]}: unknown key{hint}")
         described = dict(backbone.processor)
         for source, read in ((backbone.vision_source, _vision), (backbone.audio_source, _audio)):

@@ -23,7 +23,6 @@ from transformers.models.resnet.modeling_resnet import ResNetModel
 
 from claip_emo.model.configuration import ClaipEmoConfig
 
-
 MEL_CENTRE_DB = -40.0  # a log-mel of speech lies between -100 and 20 dB; HTS-AT has a batch norm
 MEL_SPREAD_DB = 20.0  # for this, a ResNet has nothing at its input
 
@@ -228,5 +227,3 @@ def load_tower(
             f"{missing[0]}: the checkpoint is incomplete or of another architecture."
         )
     return model
-
-

@@ -63,11 +63,15 @@ class History(TrainerCallback):
         line: dict[str, Any] = {"step": state.global_step, "epoch": round(state.epoch or 0, 4)}
         if "eval_loss" in logs:
             line["event"] = "validation"
-            line |= {key.removeprefix("eval_"): logs[key] for key in logs if key.startswith("eval_")}
+            line |= {
+                key.removeprefix("eval_"): logs[key] for key in logs if key.startswith("eval_")
+            }
             line["best"] = epochs_since_best(state, self.metric) == 0
         elif "loss" in logs:
             line["event"] = "train"
-            line |= {key: logs[key] for key in ("loss", "learning_rate", "grad_norm") if key in logs}
+            line |= {
+                key: logs[key] for key in ("loss", "learning_rate", "grad_norm") if key in logs
+            }
         else:
             return
         line["seconds"] = round(self.seconds, 2)

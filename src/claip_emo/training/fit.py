@@ -43,7 +43,7 @@ RECIPE = "recipe.yaml"
 STATE_DIR = "training_state"
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818 - it is no error: 130 is the exit code
+class Interrupted(KeyboardInterrupt):
     """The training was interrupted and can go on; the message says how."""
 
 

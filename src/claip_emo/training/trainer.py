@@ -67,6 +67,8 @@ class ClaipEmoTrainer(Trainer):
     ):
         """Translate the recipe into TrainingArguments."""
         settings = recipe.train
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
         cached = recipe.data.cache == "memory"
         super().__init__(
             model=model,
@@ -82,8 +84,6 @@ class ClaipEmoTrainer(Trainer):
                 logging_steps=settings.log_every_steps,
                 logging_nan_inf_filter=False,
                 bf16=settings.bf16,
-                gradient_checkpointing=settings.gradient_checkpointing,
-                gradient_checkpointing_kwargs={"use_reentrant": False},
                 dataloader_num_workers=0 if cached else recipe.data.workers,
                 dataloader_pin_memory=not use_cpu and torch.cuda.is_available(),
                 remove_unused_columns=False,
@@ -121,9 +121,7 @@ class ClaipEmoTrainer(Trainer):
     def create_optimizer(self, *_: Any) -> torch.optim.Optimizer:
         """Return AdamW with decay on matrices only."""
         if self.optimizer is None:
-            groups = parameter_groups(
-                self.model.named_parameters(), self.recipe.train.weight_decay
-            )
+            groups = parameter_groups(self.model.named_parameters(), self.recipe.train.weight_decay)
             self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.train.learning_rate)
         return self.optimizer
 
