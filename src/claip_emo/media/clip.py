@@ -301,8 +301,8 @@ def _sound(
 
 
 def _why_nothing(source: Source, spec: ClipSpec) -> str:
-    if not len(source.times_s) and source.sound_s is None:
-        asked = [name for name, on in (("picture", spec.video), ("sound", spec.audio)) if on]
-        return f"no {' and no '.join(asked)} could be found in it."
     details = "; ".join(dict.fromkeys(source.warnings))
-    return f"nothing in it could be decoded ({details})." if details else "it shows nothing."
+    if details:
+        return f"nothing in it could be decoded ({details})."
+    asked = [name for name, on in (("picture", spec.video), ("sound", spec.audio)) if on]
+    return f"no {' and no '.join(asked)} could be found in it."

@@ -123,7 +123,7 @@ def scan(path: str, *, video: bool = True, audio: bool = True) -> Track:
             else:
                 times = np.asarray(frame_pts * float(picture.time_base), np.float64)
         span = _sound_span(sound, heard)
-        starts = [float(times[0])] * bool(len(times)) + ([span[0]] if span else [])
+        starts = [*times[:1].tolist(), *(span[:1] if span else ())]
         zero = min(starts, default=0.0)
         found = Track(
             path,
@@ -138,7 +138,7 @@ def scan(path: str, *, video: bool = True, audio: bool = True) -> Track:
     known = name in ONE_FRAME_A_PACKET and not undated
     if len(frame_pts) and not known and len(frame_pts) <= COUNT_BY_DECODING:
         found = recount(found)
-    if len(found.frame_pts) < 0.98 * promised:
+    if len(found.frame_pts) < min(0.98 * promised, promised - 1):
         found.warnings.append(
             f"truncated: {len(found.frame_pts)} of {promised} frames are in the file"
         )
@@ -165,14 +165,15 @@ def recount(track: Track) -> Track:
 
 
 def read_frames(
-    track: Track, wanted: Iterable[int], convert: Callable[[Any], NDArray[np.uint8]]
+    track: Track, wanted: Iterable[int], convert: Callable[[Any, float], NDArray[np.uint8]]
 ) -> dict[int, NDArray[np.uint8]]:
     """Decode sequentially and convert the wanted frames; parts far ahead are sought.
 
     Args:
         track: the file's table.
         wanted: indices into the table.
-        convert: what makes an array of a decoded frame; called for wanted frames only.
+        convert: makes an array of a decoded frame and the width of its pixels relative to
+            their height; called for wanted frames only.
 
     Returns:
         Index -> array, for those that could be decoded.
@@ -183,6 +184,7 @@ def read_frames(
     with open_media(track.path) as container:
         stream = video_stream(container)
         stream.thread_type = "AUTO"
+        aspect = float(stream.sample_aspect_ratio or 1)
         for run in _runs(order, track.frame_times_s):
             if track.frame_times_s[run[0]] - _position(run, order, track) > SEEK_AHEAD_S:
                 container.seek(int(track.frame_pts[run[0]]), stream=stream, backward=True)
@@ -193,7 +195,7 @@ def read_frames(
                     index = place.get(frame.pts if frame.pts is not None else counted)
                     counted += 1
                     if index in left:
-                        found[index] = convert(frame)
+                        found[index] = convert(frame, aspect)
                         left.discard(index)
                 if not left:
                     break

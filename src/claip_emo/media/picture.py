@@ -6,24 +6,29 @@ from typing import Any
 
 import cv2
 import numpy as np
+from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]
+# Without these swscale rounds down: frames come out one to two levels too dark.
+EXACT = int(Interpolation.ACCURATE_RND) | int(Interpolation.FULL_CHR_H_INT)
 SMALLEST_FOR_SWSCALE = 16  # px; below it the scaler of the decoder refuses or reads past the edge
 
 
-def upright(frame: Any, *, short_px: int | None = None, long_px: int | None = None) -> Frame:
+def upright(
+    frame: Any, aspect: float = 1.0, *, short_px: int | None = None, long_px: int | None = None
+) -> Frame:
     """Scale while converting to RGB, and apply the rotation tag and the shape of the pixels.
 
     Args:
         frame: a decoded video frame.
+        aspect: width of its pixels relative to their height.
         short_px: scale so that the shorter side has this length.
         long_px: scale down so that the longer side has at most this length.
 
     Returns:
         (height, width, 3), uint8 RGB.
     """
-    aspect = float(getattr(frame, "sample_aspect_ratio", None) or 1.0)
     width, height = max(1, round(frame.width * aspect)), frame.height
     scale = 1.0
     if short_px is not None:
@@ -37,7 +42,7 @@ def upright(frame: Any, *, short_px: int | None = None, long_px: int | None = No
     elif size == (frame.width, frame.height):
         array = frame.to_ndarray(format="rgb24")
     else:
-        way = "AREA" if scale < 1 else "BICUBIC"
+        way = int(Interpolation.AREA if scale < 1 else Interpolation.BICUBIC) | EXACT
         array = frame.reformat(*size, format="rgb24", interpolation=way).to_ndarray()
     return np.ascontiguousarray(np.rot90(array, turns))
 

@@ -77,8 +77,8 @@ class FileSource(Source):
     ) -> dict[int, Frame]:
         """Decode the wanted frames."""
 
-        def convert(frame: Any) -> Frame:
-            return upright(frame, short_px=short_px, long_px=long_px)
+        def convert(frame: Any, aspect: float) -> Frame:
+            return upright(frame, aspect, short_px=short_px, long_px=long_px)
 
         return decode.read_frames(self._track, wanted, convert)
 
