@@ -7,6 +7,7 @@ becomes one vector.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,8 @@ class TowerKind:
         pool: (tower, its input) -> one vector per sample, (batch, width).
         width: configuration -> width of that vector.
         overrides: settings that hold here whatever a checkpoint's configuration says.
+        prefix: what the names of the weights begin with in the whole two-tower checkpoint, where
+            transformers does not know it itself.
     """
 
     model: type[PreTrainedModel]
@@ -48,6 +51,7 @@ class TowerKind:
     pool: Callable[[nn.Module, Tensor], Tensor]
     width: Callable[[PreTrainedConfig], int]
     overrides: tuple[tuple[str, Any], ...] = ()
+    prefix: str | None = None
 
 
 def _clip_pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
@@ -104,6 +108,7 @@ AUDIO: dict[str, TowerKind] = {
         # Fused weights without the fusion branch give the same output (clips are never longer);
         # the dropouts are those of the paper's HTS-AT: none but stochastic depth.
         (("enable_fusion", False), ("hidden_dropout_prob", 0.0), ("drop_path_rate", 0.1)),
+        prefix="audio_model.",
     ),
     "resnet": TowerKind(
         ResNetModel,
@@ -217,8 +222,13 @@ def load_tower(
     from claip_emo.model.backbones import tower_config
 
     config = prepared(tower_config(source, kinds, revision=revision), kinds)
-    model, info = kind_of(config, kinds).model.from_pretrained(
-        source, config=config, revision=revision or "main", output_loading_info=True
+    kind = kind_of(config, kinds)
+    model, info = kind.model.from_pretrained(
+        source,
+        config=config,
+        revision=revision or "main",
+        key_mapping={f"^{re.escape(kind.prefix)}": ""} if kind.prefix else None,
+        output_loading_info=True,
     )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
