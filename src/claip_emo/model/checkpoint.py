@@ -83,6 +83,9 @@ def written_whole(target: Path) -> Iterator[Path]:
     call.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    former = target.parent / f".{target.name}.former"
+    if former.exists() and not target.exists():  # killed between the two renames
+        former.rename(target)
     prefix = f".{target.name}.partial-"
     for left_over in target.parent.glob(f"{prefix}*"):
         shutil.rmtree(left_over, ignore_errors=True)
@@ -94,7 +97,6 @@ def written_whole(target: Path) -> Iterator[Path]:
                 _sync(path)
         partial.chmod(0o755)
         _sync(partial)
-        former = target.parent / f".{target.name}.former"
         shutil.rmtree(former, ignore_errors=True)
         if target.exists():
             target.rename(former)

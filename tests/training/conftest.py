@@ -1,0 +1,50 @@
+"""A small made corpus and a recipe that trains on it within seconds."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from claip_emo.corpora.synthetic import make_corpus
+from claip_emo.recipe import Recipe, parse_recipe
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory) -> Path:
+    """A table of 28 clips of 4 people: 14 to train, 7 to validate, 7 to test."""
+    return make_corpus(
+        tmp_path_factory.mktemp("corpus"), people=4, clips_per_emotion=1, test_people=1,
+        validation_people=1, size_px=32, duration_s=0.7, processes=1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+def described(clips: Path, **train: object) -> dict:
+    return {
+        "name": "small",
+        "data": {"root": str(clips), "face_detector": "none", "workers": 0},
+        "model": {
+            "backbone": "tiny-clip",
+            "processor": {"num_frames": 2, "frame_stride": 2, "audio_s": 0.5},
+        },
+        "augment": {"modality_dropout": 0.2, "randaugment_layers": 1},
+        "train": {
+            "epochs": 3,
+            "batch_size": 4,
+            "learning_rate": 1e-2,
+            "warmup_epochs": 0.5,
+            "log_every_steps": 1,
+            **train,
+        },
+    }
+
+
+def small(clips: Path, **train: object) -> Recipe:
+    return parse_recipe(described(clips, **train))

@@ -1,0 +1,199 @@
+"""A recipe becomes a run: what is written, what is chosen, what stops it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from claip_emo import ClaipEmoModel, EmotionRecognizer
+from claip_emo.corpora.base import CorpusError
+from claip_emo.evaluation.predictions import Predictions
+from claip_emo.model.checkpoint import CheckpointError
+from claip_emo.recipe import RecipeError, parse_recipe
+from claip_emo.training.fit import train
+from claip_emo.training.trainer import ClaipEmoTrainer, NonFiniteLossError
+
+from .conftest import described, small
+
+
+@pytest.fixture(scope="module")
+def finished(clips, tmp_path_factory):
+    """One finished run, that several tests look at."""
+    out = tmp_path_factory.mktemp("runs") / "a"
+    return train(small(clips), out, device="cpu")
+
+
+def test_a_run_leaves_what_the_design_says(finished) -> None:
+    written = {path.name for path in finished.out.iterdir()}
+    assert {
+        "model",
+        "training_state",
+        "predictions.parquet",
+        "metrics.json",
+        "history.jsonl",
+        "run.json",
+        "report.html",
+        "report.md",
+        "thumbnails",
+    } <= written
+    model = {path.name for path in (finished.out / "model").iterdir()}
+    assert {
+        "config.json",
+        "processor_config.json",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "towers.safetensors",
+        "recipe.yaml",
+        "README.md",
+    } == model
+    figures = json.loads((finished.out / "metrics.json").read_text())
+    assert set(figures["by_modality"]) == {"audiovisual", "video", "audio"}
+    assert figures["n"] == 7
+    rows = Predictions.read(finished.out / "predictions.parquet")
+    assert len(rows) == 21
+
+
+def test_the_best_epoch_of_the_validation_is_the_model(finished) -> None:
+    history = [json.loads(line) for line in (finished.out / "history.jsonl").open()]
+    checked = [row for row in history if row["event"] == "validation"]
+    assert len(checked) == 3
+    wars = [row["war"] for row in checked]
+    best = [row["best"] for row in checked]
+    assert best == [war > max([-1.0, *wars[:place]]) for place, war in enumerate(wars)]
+    stored = load_file(finished.out / "training_state" / "best.safetensors")
+    model = ClaipEmoModel.from_pretrained(finished.out)
+    trained = {n: p for n, p in model.named_parameters() if n in stored}
+    assert len(trained) == len(stored) > 5
+    assert all(torch.equal(p, stored[n]) for n, p in trained.items())
+
+
+def test_the_logged_rates_are_the_schedule_s(finished) -> None:
+    from claip_emo.training.schedule import learning_rates
+
+    history = [json.loads(line) for line in (finished.out / "history.jsonl").open()]
+    logged = [row["learning_rate"] for row in history if row["event"] == "train"]
+    expected = learning_rates(
+        peak=1e-2, final=1.25e-7, epochs=3, steps_per_epoch=4, warmup_epochs=0.5
+    )
+    assert logged == pytest.approx(expected)
+
+
+def test_predictions_equal_the_recogniser_s(finished, clips) -> None:
+    """What a run was scored with is what `predict` says: same model, same frames, same sound."""
+    rows = Predictions.read(finished.out / "predictions.parquet").for_modality("av")
+    recognizer = EmotionRecognizer.from_pretrained(
+        finished.out, device="cpu", face_detector="none"
+    )
+    for place in range(3):
+        result = recognizer(rows.paths[place])
+        ours = np.array([result.scores[name] for name in rows.labels])
+        np.testing.assert_allclose(ours, rows.scores[place], atol=1e-4)
+        assert result.label == rows.labels[int(rows.predicted_index[place])]
+
+
+def test_a_finished_run_is_not_trained_again(finished, clips, monkeypatch) -> None:
+    before = (finished.out / "model" / "adapter_model.safetensors").read_bytes()
+    monkeypatch.setattr(ClaipEmoTrainer, "training_step", None)  # would fail if it were called
+    again = train(small(clips), finished.out, device="cpu")
+    assert (again.out / "model" / "adapter_model.safetensors").read_bytes() == before
+    assert again.metrics["war"] == finished.metrics["war"]
+
+
+def test_another_recipe_in_the_same_folder_is_refused(finished, clips) -> None:
+    with pytest.raises(RecipeError, match=r"differs in train\.epochs"):
+        train(small(clips, epochs=4), finished.out)
+
+
+@pytest.mark.parametrize("adaptation", ["frozen", "full"])
+def test_other_adaptations_and_balances_train(clips, tmp_path, quiet, adaptation: str) -> None:
+    recipe = described(
+        clips,
+        epochs=1,
+        accumulation=2,
+        bf16=adaptation == "full",
+        gradient_checkpointing=True,
+        balance="class_weights" if adaptation == "frozen" else "sampling",
+        selection="last",
+    )
+    recipe["model"]["adaptation"] = adaptation
+    recipe["data"]["cache"] = "memory"
+    run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
+    assert 0 <= run.metrics["war"] <= 1
+    history = (run.out / "history.jsonl").read_text()
+    assert '"loss"' in history
+
+
+def test_a_full_run_reloads_exactly(clips, tmp_path, quiet) -> None:
+    recipe = described(clips, epochs=1)
+    recipe["model"] |= {"adaptation": "full", "backbone": "tiny"}
+    run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
+    stored = load_file(run.out / "training_state" / "best.safetensors")
+    state = ClaipEmoModel.from_pretrained(run.out).state_dict()
+    assert all(torch.equal(state[name], value) for name, value in stored.items())
+    assert any("running_mean" in name for name in stored)
+
+
+def test_patience_ends_a_run(clips, tmp_path, quiet) -> None:
+    recipe = small(
+        clips, epochs=8, learning_rate=1e-12, final_learning_rate=0.0, early_stopping=2
+    )
+    run = train(recipe, tmp_path / "r", device="cpu", console=quiet)
+    history = [json.loads(line) for line in (run.out / "history.jsonl").open()]
+    assert sum(row["event"] == "validation" for row in history) == 3
+
+
+def test_going_on_from_a_checkpoint(finished, clips, tmp_path, quiet) -> None:
+    recipe = small(clips, epochs=1, learning_rate=1e-12, final_learning_rate=0.0, seed=9)
+    run = train(recipe, tmp_path / "r", init=finished.out, device="cpu", console=quiet)
+    one, other = (ClaipEmoModel.from_pretrained(o) for o in (finished.out, run.out))
+    for (name, a), b in zip(one.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4, msg=name)
+    wider = described(clips, epochs=1)
+    wider["model"]["lora"] = {"rank": 4}
+    with pytest.raises(CheckpointError, match="another architecture"):
+        train(parse_recipe(wider), tmp_path / "s", init=finished.out, console=quiet)
+
+
+def test_a_loss_that_is_not_finite_names_the_clips(clips, tmp_path, quiet, monkeypatch) -> None:
+    forward = ClaipEmoModel.forward
+    calls = []
+
+    def broken(self, *rest, **more):
+        outputs = forward(self, *rest, **more)
+        calls.append(1)
+        if len(calls) == 3:
+            outputs.logits = outputs.logits * float("nan")
+        return outputs
+
+    monkeypatch.setattr(ClaipEmoModel, "forward", broken)
+    with pytest.raises(NonFiniteLossError) as caught:
+        train(small(clips), tmp_path / "r", device="cpu", console=quiet)
+    assert "step 2" in str(caught.value)
+    assert str(caught.value).count("clips/person") == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"validation_share": 0.0, "split": None}, None),
+        ({"labels": ["anger", "bliss"]}, "Unknown label"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used_stops_before_training(
+    clips, tmp_path, quiet, data: dict, says: str | None
+) -> None:
+    recipe = described(clips, epochs=1)
+    table = tmp_path / "clips.csv"
+    lines = clips.read_text().splitlines()
+    folder = clips.parent
+    rows = [line.replace("clips/person", f"{folder}/clips/person", 1) for line in lines[1:]]
+    if says is None:
+        rows = [row.replace(",validation,", ",train,") for row in rows]
+        says = "no validation part"
+    table.write_text("\n".join([lines[0], *rows]) + "\n")
+    recipe["data"] |= data | {"root": str(table)}
+    with pytest.raises(CorpusError, match=says):
+        train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
+    assert not (tmp_path / "r" / "training_state" / "initial").exists()
