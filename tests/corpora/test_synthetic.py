@@ -54,9 +54,7 @@ def test_the_seed_decides(tmp_path) -> None:
 
 def test_pairs_look_or_sound_alike_and_no_pair_does_both() -> None:
     def pairs(table: dict) -> set[frozenset]:
-        return {
-            frozenset((a, b)) for a in SEVEN for b in SEVEN if a != b and table[a] == table[b]
-        }
+        return {frozenset((a, b)) for a in SEVEN for b in SEVEN if a != b and table[a] == table[b]}
 
     look, sound = pairs(EXPRESSIONS), pairs(MANNERS)
     assert len(look) == len(sound) == 2

@@ -136,9 +136,7 @@ def test_ids_are_unique(folder: Path) -> None:
 
 
 def test_a_speaker_in_both_parts_is_warned_of(folder: Path, caplog) -> None:
-    read_table(
-        table(folder, "path,label,split,speaker\na.mp4,x,train,p1\nb.mp4,x,test,p1\n")
-    )
+    read_table(table(folder, "path,label,split,speaker\na.mp4,x,train,p1\nb.mp4,x,test,p1\n"))
     assert "p1" in caplog.text
 
 

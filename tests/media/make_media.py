@@ -94,9 +94,7 @@ def write(
             if rotation is not None:
                 picture.set_display_rotation(rotation)
         if sound is not None:
-            voice = container.add_stream(
-                AUDIO_CODEC.get(suffix, "aac"), rate=rate, layout=layout
-            )
+            voice = container.add_stream(AUDIO_CODEC.get(suffix, "aac"), rate=rate, layout=layout)
         if picture is not None:
             for index, array in enumerate(frames):
                 frame = av.VideoFrame.from_ndarray(array, format="rgb24")
@@ -110,7 +108,9 @@ def write(
         if voice is not None:
             channels = len(av.AudioLayout(layout).channels)
             resampler = av.AudioResampler(
-                format=voice.codec_context.format, layout=layout, rate=rate,
+                format=voice.codec_context.format,
+                layout=layout,
+                rate=rate,
                 frame_size=voice.codec_context.frame_size or 1024,
             )
             data = np.broadcast_to(sound, (channels, len(sound)))

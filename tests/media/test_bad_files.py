@@ -63,9 +63,7 @@ def test_an_mp4_cut_before_its_index(tmp_path) -> None:
         load_clip(path, SPEC)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "options"), [(".mkv", {}), (".mp4", {"movflags": "faststart"})]
-)
+@pytest.mark.parametrize(("suffix", "options"), [(".mkv", {}), (".mp4", {"movflags": "faststart"})])
 def test_half_a_file_yields_its_first_half(tmp_path, suffix: str, options: dict) -> None:
     path = write(tmp_path / f"a{suffix}", noisy(60), tone(2.4), options=options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

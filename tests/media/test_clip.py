@@ -81,9 +81,7 @@ def test_one_clock_for_both_streams(tmp_path) -> None:
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_late_sound_stays_late(tmp_path, suffix: str) -> None:
-    path = write(
-        tmp_path / f"a{suffix}", ramp(75), clicks(2.0, [0.5]), sound_start_s=1.0
-    )
+    path = write(tmp_path / f"a{suffix}", ramp(75), clicks(2.0, [0.5]), sound_start_s=1.0)
     track = decode.scan(str(path))
     begin, end = track.sound_s
     assert begin == pytest.approx(1.0, abs=0.03)

@@ -62,7 +62,7 @@ def test_the_best_epoch_of_the_validation_is_the_model(finished) -> None:
     wars = [row["war"] for row in checked]
     best = [row["best"] for row in checked]
     assert best == [war > max([-1.0, *wars[:place]]) for place, war in enumerate(wars)]
-    stored = load_file(finished.out / "training_state" / "best.safetensors")
+    stored = load_file(finished.out / "training_state" / "best" / "trained.safetensors")
     model = ClaipEmoModel.from_pretrained(finished.out)
     trained = {n: p for n, p in model.named_parameters() if n in stored}
     assert len(trained) == len(stored) > 5
@@ -83,9 +83,7 @@ def test_the_logged_rates_are_the_schedule_s(finished) -> None:
 def test_predictions_equal_the_recogniser_s(finished, clips) -> None:
     """What a run was scored with is what `predict` says: same model, same frames, same sound."""
     rows = Predictions.read(finished.out / "predictions.parquet").for_modality("av")
-    recognizer = EmotionRecognizer.from_pretrained(
-        finished.out, device="cpu", face_detector="none"
-    )
+    recognizer = EmotionRecognizer.from_pretrained(finished.out, device="cpu", face_detector="none")
     for place in range(3):
         result = recognizer(rows.paths[place])
         ours = np.array([result.scores[name] for name in rows.labels])
@@ -129,16 +127,14 @@ def test_a_full_run_reloads_exactly(clips, tmp_path, quiet) -> None:
     recipe = described(clips, epochs=1)
     recipe["model"] |= {"adaptation": "full", "backbone": "tiny"}
     run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
-    stored = load_file(run.out / "training_state" / "best.safetensors")
+    stored = load_file(run.out / "training_state" / "best" / "trained.safetensors")
     state = ClaipEmoModel.from_pretrained(run.out).state_dict()
     assert all(torch.equal(state[name], value) for name, value in stored.items())
     assert any("running_mean" in name for name in stored)
 
 
 def test_patience_ends_a_run(clips, tmp_path, quiet) -> None:
-    recipe = small(
-        clips, epochs=8, learning_rate=1e-12, final_learning_rate=0.0, early_stopping=2
-    )
+    recipe = small(clips, epochs=8, learning_rate=1e-12, final_learning_rate=0.0, early_stopping=2)
     run = train(recipe, tmp_path / "r", device="cpu", console=quiet)
     history = [json.loads(line) for line in (run.out / "history.jsonl").open()]
     assert sum(row["event"] == "validation" for row in history) == 3

@@ -8,6 +8,7 @@ safetensors and the rest is JSON or YAML: nothing is ever unpickled.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -103,9 +104,19 @@ def written_whole(target: Path) -> Iterator[Path]:
         partial.rename(target)
         _sync(target.parent)
         shutil.rmtree(former, ignore_errors=True)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, RuntimeError | SafetensorError) and _is_failed_write(error):
+            raise OSError(
+                errno.ENOSPC, "the file could not be written completely", str(target)
+            ) from error
         raise
+
+
+def _is_failed_write(error: Exception) -> bool:
+    """Say whether torch or safetensors, which have errors of their own, failed to write."""
+    text = str(error)
+    return any(sign in text for sign in ("inline_container", "PytorchStreamWriter", "I/O error"))
 
 
 def _sync(path: Path) -> None:

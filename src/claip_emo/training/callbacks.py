@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from pathlib import Path
@@ -15,7 +14,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from claip_emo.data.dataset import DrawSampler
 from claip_emo.evaluation.report import read_history
-from claip_emo.training.trainer import BEST
+from claip_emo.model.checkpoint import written_whole
+from claip_emo.training.trainer import BEST, TRAINED
 
 
 class EpochOrder(TrainerCallback):
@@ -84,7 +84,7 @@ class BestEpoch(TrainerCallback):
 
     def __init__(self, state_dir: Path, metric: str, patience: int):
         """Take the folder, the metric (``war`` or ``uar``) and the epochs to wait; 0: for ever."""
-        self.path = state_dir / BEST
+        self.folder = state_dir / BEST
         self.metric = metric
         self.patience = patience
 
@@ -94,12 +94,9 @@ class BestEpoch(TrainerCallback):
         """Save the weights if this epoch is the best so far; stop when patience ends."""
         waited = epochs_since_best(state, self.metric)
         if waited == 0 and args.should_save:
-            partial = self.path.with_suffix(".partial")
             weights = {n: t.contiguous() for n, t in more["model"].trained_state().items()}
-            save_file(weights, partial, metadata={"epoch": str(round(state.epoch or 0))})
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(self.path)
+            with written_whole(self.folder) as partial:
+                save_file(weights, partial / TRAINED, {"epoch": str(round(state.epoch or 0))})
         if self.patience and waited >= self.patience:
             control.should_training_stop = True
 

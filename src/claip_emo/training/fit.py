@@ -35,7 +35,7 @@ from claip_emo.training.callbacks import (
     ProgressBar,
     epochs_since_best,
 )
-from claip_emo.training.trainer import BEST, STATE, ClaipEmoTrainer, newest_checkpoint
+from claip_emo.training.trainer import BEST, STATE, TRAINED, ClaipEmoTrainer, newest_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -299,8 +299,8 @@ def _fit(
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if interrupt.asked:
         raise Interrupted(f"Interrupted and saved. The same command goes on: {out}")
-    if recipe.train.selection == "validation" and (state_dir / BEST).is_file():
-        model.load_trained_state(load_file(state_dir / BEST))
+    if recipe.train.selection == "validation" and (state_dir / BEST / TRAINED).is_file():
+        model.load_trained_state(load_file(state_dir / BEST / TRAINED))
     return history.seconds
 
 

@@ -34,7 +34,7 @@ from claip_emo.training.schedule import learning_rates, parameter_groups
 
 TRAINED = "trained.safetensors"
 STATE = "trainer_state.json"
-BEST = "best.safetensors"
+BEST = "best"
 
 
 class NonFiniteLossError(RuntimeError):
