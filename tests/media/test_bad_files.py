@@ -1,4 +1,4 @@
-"""Files that are not as they should be: each a clear error or what can be decoded, with a warning."""
+"""Files that are not as they should be: a clear error, or what can be decoded and a warning."""
 
 import struct
 import tracemalloc

@@ -110,9 +110,9 @@ def _base(name: str) -> str:
 
 
 def test_a_hub_backbone_is_not_stored_in_the_checkpoint(
-    clip_folder: Path, clap_folder: Path, tmp_path, monkeypatch
+    clip_folder: Path, clap_folder: Path, tmp_path
 ) -> None:
-    """A source that can be fetched again is named, with its revision; here it stands in a folder."""
+    """A source that can be fetched again is only named; here it stands in a folder."""
     backbone = resolve("vit-b32", vision=str(clip_folder), audio=str(clap_folder))
     config = configure(backbone, SEVEN, num_frames=2)
     config.store_towers = False
