@@ -50,7 +50,6 @@ def write_report(run: Path) -> Path:
         autoescape=lambda name: bool(name) and str(name).endswith(".html.j2"),
         trim_blocks=True,
         lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"percent": _percent, "thousands": lambda n: f"{n:,}", "cell": _cell}
     for name in ("report.md", "report.html"):

@@ -1,0 +1,180 @@
+"""The page: self-contained, true to the figures, safe, and complete where parts are missing."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from claip_emo.evaluation.predictions import Predictions, PredictionsError, metrics
+from claip_emo.evaluation.report import sentence, surest_mistakes, thumbnail_name, write_report
+from claip_emo.labels import SEVEN, LabelSet
+
+EVIL = "<script>alert(1)</script>|x"
+
+
+def rows(labels=SEVEN, modality: str = "av", count: int = 70, hit: float = 0.7, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    true = np.arange(count) % len(labels)
+    said = np.where(rng.random(count) < hit, true, rng.integers(0, len(labels), count))
+    logits = rng.normal(size=(count, len(labels)))
+    logits[np.arange(count), said] += 4
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return Predictions.from_rows(
+        labels,
+        ids=[f"clips/c{i}" for i in range(count)],
+        paths=[f"c{i}.mp4" for i in range(count)],
+        folds=[None] * count,
+        modality=modality,
+        true_labels=[labels[i] for i in true],
+        logits=logits,
+        scores=scores,
+    )
+
+
+def run(folder: Path, predictions: Predictions, **facts) -> Path:
+    predictions.write(folder / "predictions.parquet")
+    if facts:
+        (folder / "run.json").write_text(json.dumps(facts))
+    return folder
+
+
+class Page(HTMLParser):
+    """Collects the confusion matrix and everything that is loaded from elsewhere."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.counts: list[int] = []
+        self.loaded: list[str] = []
+        self.sections: list[str] = []
+        self.scripts = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        found = dict(attrs)
+        if "data-count" in found:
+            self.counts.append(int(found["data-count"]))
+        if tag != "a":
+            self.loaded += [v for k, v in attrs if k in ("src", "href") and v]
+        if tag == "section":
+            self.sections.append(found["id"])
+        self.scripts += tag == "script"
+
+
+def test_the_page_says_what_the_figures_say(tmp_path) -> None:
+    scored = Predictions.concat(
+        [rows(hit=0.9), rows(modality="v", hit=0.5), rows(modality="a", hit=0.4)]
+    )
+    history = [
+        {"event": "train", "step": 1, "epoch": 0.5, "loss": 2.0, "learning_rate": 1e-3},
+        {"event": "validation", "step": 2, "epoch": 1, "loss": 1.5, "war": 0.4, "uar": 0.4,
+         "best": True},
+    ]  # fmt: skip
+    lines = [json.dumps(row) for row in history]
+    (tmp_path / "history.jsonl").write_text("\n".join(lines) + '\n{"step": 3, "ev')
+    page_path = write_report(run(tmp_path, scored, title="Trial", selection="validation"))
+    text = page_path.read_text()
+    page = Page(text)
+    found = metrics(scored)
+    assert page.counts == [c for row in found["confusion"]["matrix"] for c in row]
+    assert f"{100 * found['war']:.1f} %" in text
+    for part in found["by_modality"].values():
+        assert f"{100 * part['war']:.1f} %" in text
+    assert page.sections == [
+        "modalities", "confusion", "classes", "curves", "calibration", "mistakes", "run",
+    ]  # fmt: skip
+    assert "epoch 1" in text
+    assert json.loads((tmp_path / "metrics.json").read_text())["war"] == found["war"]
+    markdown = (tmp_path / "report.md").read_text()
+    assert f"| WAR | {100 * found['war']:.1f} % |" in markdown
+    matrix = re.findall(r"^\| happiness \|([ 0-9|]+)\|$", markdown, re.MULTILINE)
+    assert [int(c) for c in matrix[0].split("|")] == found["confusion"]["matrix"][0]
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path) -> None:
+    wrong = surest_mistakes(rows())[0]["id"]
+    (tmp_path / "thumbnails").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "thumbnails" / thumbnail_name(wrong))
+    page = Page(write_report(run(tmp_path, rows())).read_text())
+    assert page.scripts == 0
+    assert any(v.startswith("data:image/jpeg;base64,") for v in page.loaded)
+    assert [v for v in page.loaded if not v.startswith(("data:", "#"))] == []
+
+
+def test_names_of_users_are_escaped(tmp_path) -> None:
+    labels = LabelSet([EVIL, "b"])
+    scored = rows(labels, count=10, hit=0.5)
+    text = write_report(run(tmp_path, scored, title=EVIL, corpus=EVIL)).read_text()
+    assert "<script" not in text
+    markdown = (tmp_path / "report.md").read_text()
+    body = [line for line in markdown.splitlines() if line.startswith("| &lt;script")]
+    assert body
+    assert all("\\|x" in line for line in body)
+
+
+def test_many_classes(tmp_path) -> None:
+    labels = LabelSet([f"class {i}" for i in range(43)])
+    page = Page(write_report(run(tmp_path, rows(labels, count=86))).read_text())
+    assert len(page.counts) == 43**2
+
+
+def test_an_absent_class_no_mistakes_and_only_sound(tmp_path) -> None:
+    labels = LabelSet(["a", "b", "c"])
+    only = rows(LabelSet(["a", "b"]), modality="a", count=8, hit=1.1)
+    wider = Predictions.from_rows(
+        labels,
+        ids=only.ids,
+        paths=only.paths,
+        folds=only.folds,
+        modality="a",
+        true_labels=["ab"[i] for i in only.label_index],
+        logits=np.pad(only.logits, ((0, 0), (0, 1)), constant_values=-9),
+        scores=np.pad(only.scores, ((0, 0), (0, 1))),
+    )
+    text = write_report(run(tmp_path, wider)).read_text()
+    assert "It made none." in text
+    assert "Only the audio was scored." in text
+
+
+def test_what_is_no_run_names_the_commands(tmp_path) -> None:
+    with pytest.raises(PredictionsError, match=r"claip-emo train .*claip-emo evaluate"):
+        write_report(tmp_path)
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    scored = rows(hit=0.5)
+    found = surest_mistakes(scored, 5)
+    assert [m["score"] for m in found] == sorted((m["score"] for m in found), reverse=True)
+    wrong = scored.predicted_index != scored.label_index
+    assert found[0]["score"] == pytest.approx(scored.scores[wrong].max())
+    assert all(m["label"] != m["predicted"] for m in found)
+    assert all(m["label"] in dict(m["scores"]) for m in found)
+
+
+def test_thumbnails_have_names_of_their_own() -> None:
+    names = {thumbnail_name(i) for i in ("a/b", "a-b", "../../etc/passwd", "ü", "a" * 300, "")}
+    assert len(names) == 6
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+\.jpg", name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("both", "best", "says"),
+    [
+        ((0.9, 0.85, 0.95), (0.5, 0.4, 0.6), "clearly better than the face alone"),
+        ((0.6, 0.5, 0.7), (0.55, 0.45, 0.65), "the 95 % intervals overlap"),
+        ((0.5, 0.4, 0.6), (0.6, 0.5, 0.7), "not better than the face alone"),
+    ],
+)
+def test_the_sentence_claims_no_more_than_the_figures(both, best, says: str) -> None:
+    def part(values):
+        return {"war": values[0], "uar": values[0], "interval_95": {"war": list(values[1:])}}
+
+    scored = {
+        "war": both[0],
+        "modality": "audiovisual",
+        "by_modality": {"audiovisual": part(both), "video": part(best), "audio": part((0.1, 0, 0.2))},
+    }
+    assert says in sentence(scored)
