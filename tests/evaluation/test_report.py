@@ -175,6 +175,10 @@ def test_the_sentence_claims_no_more_than_the_figures(both, best, says: str) -> 
     scored = {
         "war": both[0],
         "modality": "audiovisual",
-        "by_modality": {"audiovisual": part(both), "video": part(best), "audio": part((0.1, 0, 0.2))},
+        "by_modality": {
+            "audiovisual": part(both),
+            "video": part(best),
+            "audio": part((0.1, 0, 0.2)),
+        },
     }
     assert says in sentence(scored)

@@ -11,7 +11,6 @@ import os
 import sys
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 
@@ -20,6 +19,8 @@ import claip_emo
 EXIT_SOME_FAILED = 1
 EXIT_WRONG_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+UsageMistake = typer.BadParameter.__mro__[2]  # ClickException: typer carries click inside itself
 
 app = typer.Typer(
     name="claip-emo",
@@ -58,13 +59,13 @@ def main() -> None:
     """
     try:
         sys.exit(app(standalone_mode=False))
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.ClickException as error:
+    except UsageMistake as error:
         error.show()
         sys.exit(EXIT_WRONG_USAGE)
-    except (KeyboardInterrupt, click.Abort) as stop:
-        _say(str(stop) or "Interrupted.", "yellow")
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        _say(str(stop.__cause__ or stop) or "Interrupted.", "yellow")
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,159 @@
+"""claip-emo predict: one row per file, errors as rows, no traceback on any input."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from ..conftest import SHARED
+from ..media.make_media import ramp, tone, write
+
+YUNET = SHARED / "models" / "yunet_2026may.onnx"
+REAL = sorted((SHARED / "data" / "real").glob("*.mp4"))
+KEYS = {
+    "path",
+    "label",
+    "scores",
+    "duration_s",
+    "face_rate",
+    "modalities",
+    "warnings",
+    "error",
+}
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """Files of every kind; those named bad_* yield nothing."""
+    folder = tmp_path_factory.mktemp("zoo")
+    quiet = np.zeros(48_000, np.float32)
+    write(folder / "both.mp4", ramp(20), tone(0.8))
+    write(folder / "no_sound.mp4", ramp(20))
+    write(folder / "no_picture.mp4", None, tone(0.8))
+    write(folder / "sound.wav", None, tone(0.8))
+    write(folder / "one_frame.mp4", ramp(1))
+    write(folder / "tenth_of_a_second.mp4", ramp(3), tone(0.1))
+    write(folder / "one_pixel.mkv", ramp(4, 1, 1), codec="ffv1")
+    write(folder / "odd.mkv", ramp(4, 33, 57), tone(0.2), codec="ffv1")
+    write(folder / "uhd.mp4", ramp(3, 2160, 3840))
+    write(folder / "turned.mp4", ramp(20, 64, 96), tone(0.8), rotation=90)
+    write(folder / "slow.mp4", ramp(10), tone(2.0), fps=5)
+    write(folder / "fast.mp4", ramp(60), tone(0.5), fps=120)
+    write(folder / "six_channels.wav", None, tone(0.5), layout="5.1")
+    write(folder / "telephone.wav", None, tone(0.5, 8000), rate=8000)
+    write(folder / "silent.mp4", ramp(20), quiet[:38_400])
+    write(folder / "black.mp4", np.zeros((20, 64, 64, 3), np.uint8), tone(0.8))
+    write(folder / "名前 ñ.mp4", ramp(20), tone(0.8))
+    (folder / "bad_empty.mp4").write_bytes(b"")
+    (folder / "bad_text.mp4").write_text("not a video\n" * 30)
+    half = write(folder / "bad_half.mp4", ramp(50), tone(2.0))
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    write(folder / "bad_silence.wav", None, quiet)
+    return folder
+
+
+def test_every_input_is_a_row(process, run_folder, zoo) -> None:
+    files = sorted(zoo.iterdir())
+    done = process("predict", *files, zoo / "bad_missing.mp4", "--model", run_folder, "--json")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1  # some failed
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["path"] for row in rows] == [*map(str, files), str(zoo / "bad_missing.mp4")]
+    for row in rows:
+        assert set(row) == KEYS
+        name = row["path"].rpartition("/")[2]
+        if name.startswith("bad_"):
+            assert row["path"] in row["error"]
+            assert row["label"] is None
+            assert row["scores"] is None
+            assert row["duration_s"] is None
+            assert row["face_rate"] is None
+            assert row["modalities"] == row["warnings"] == []
+        else:
+            assert row["error"] is None, row
+            assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
+            assert row["label"] == max(row["scores"], key=row["scores"].get)
+            assert row["modalities"]
+    by_name = {row["path"].rpartition("/")[2]: row for row in rows}
+    assert by_name["both.mp4"]["modalities"] == ["video", "audio"]
+    assert by_name["no_sound.mp4"]["modalities"] == ["video"]
+    assert by_name["sound.wav"]["modalities"] == ["audio"]
+    assert by_name["sound.wav"]["face_rate"] is None
+    assert by_name["both.mp4"]["face_rate"] == 0.0
+    assert any("no face" in w for w in by_name["both.mp4"]["warnings"])
+    assert "the sound is silent" in by_name["silent.mp4"]["warnings"]
+    assert "weaker" in done.stderr  # Haar, offline
+
+
+def test_good_files_end_with_0_and_a_table(command, run_folder, zoo) -> None:
+    done = command("predict", zoo / "both.mp4", zoo / "sound.wav", "--model", run_folder)
+    assert done.returncode == 0, done.stderr
+    assert "both.mp4" in done.stdout
+    assert "video + audio" in done.stdout
+
+
+def test_one_modality_is_used_when_asked(command, run_folder, zoo) -> None:
+    rows = {}
+    for kind in ("av", "video", "audio"):
+        done = command(
+            "predict", zoo / "both.mp4", "--model", run_folder / "model", "--json",
+            "--modality", kind, "--face-detector", "none",
+        )  # fmt: skip
+        rows[kind] = json.loads(done.stdout)
+    assert rows["video"]["modalities"] == ["video"]
+    assert rows["audio"]["modalities"] == ["audio"]
+    assert rows["av"]["scores"] != rows["video"]["scores"] != rows["audio"]["scores"]
+
+
+def test_a_folder_stands_for_its_files_or_for_its_frames(command, run_folder, zoo, tmp_path):
+    import cv2
+
+    media = tmp_path / "media"
+    media.mkdir()
+    shutil.copy(zoo / "both.mp4", media / "b.mp4")
+    shutil.copy(zoo / "sound.wav", media / "a.wav")
+    (media / "notes.txt").write_text("x")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index, frame in enumerate(ramp(8)):
+        cv2.imwrite(str(frames / f"{index}.png"), frame)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = command("predict", media, frames, empty, "--model", run_folder, "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = [media / "a.wav", media / "b.mp4", frames, empty]
+    assert [row["path"] for row in rows] == [str(p) for p in expected]
+    assert [row["error"] is None for row in rows] == [True, True, True, False]
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "nowhere"], "does not exist"),
+        (["--model", "{zoo}"], "no checkpoint"),
+        (["--model", "{run}", "--face-model", "nowhere.onnx"], "no such YuNet model file"),
+        (["--model", "{run}", "--face-detector", "yunet"], "--face-model FILE"),
+        (["--model", "{run}", "--device", "tpu"], "Unknown device"),
+        (["--model", "{run}", "--modality", "smell"], "--modality"),
+        ([], "--model"),
+    ],
+)
+def test_wrong_usage_is_told_and_ends_with_2(command, run_folder, zoo, arguments, says) -> None:
+    filled = [a.format(zoo=zoo, run=run_folder) for a in arguments]
+    done = command("predict", zoo / "both.mp4", *filled)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("model_file", [YUNET] if REAL and YUNET.is_file() else [])
+def test_real_recordings(process, run_folder, model_file) -> None:
+    arguments = ("predict", *REAL, "--model", run_folder, "--json")
+    done = process(*arguments, CLAIP_EMO_FACE_MODEL=str(model_file))
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 5
+    assert [row["face_rate"] for row in rows] == [1.0] * 5
+    assert all("video" in row["modalities"] for row in rows)

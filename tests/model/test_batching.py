@@ -1,0 +1,97 @@
+"""Scoring: towers run once, views are averaged, masks are the model's missing modalities."""
+
+import numpy as np
+import pytest
+import torch
+
+from claip_emo import ClaipEmoModel, Clip
+from claip_emo.labels import SEVEN
+from claip_emo.model.backbones import configure, resolve
+from claip_emo.model.batching import MODALITIES, score, stack
+from claip_emo.model.processing import ClaipEmoProcessor
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[ClaipEmoModel, ClaipEmoProcessor]:
+    torch.manual_seed(0)
+    backbone = resolve("tiny-clip")
+    model = ClaipEmoModel(configure(backbone, SEVEN, num_frames=3)).eval()
+    return model, ClaipEmoProcessor.for_backbone(backbone, num_frames=3, audio_s=0.5)
+
+
+def clip(seed: int, views: int = 2, video: bool = True, audio: bool = True) -> Clip:
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 256, (views, 3, 32, 32, 3), dtype=np.uint8) if video else None
+    count = views if audio else 0
+    sounds = [rng.normal(0, 0.1, 9000 + 100 * v).astype(np.float32) for v in range(count)]
+    spans = tuple((float(v), v + 0.3) for v in range(count))
+    times = np.zeros((views, 3)) if video else None
+    return Clip(f"c{seed}", frames, times, tuple(sounds), spans, 1.0)
+
+
+def test_views_of_a_clip_are_averaged(parts) -> None:
+    model, processor = parts
+    whole = clip(0)
+    found = score(model, processor, stack([whole]), ("av",))["av"]
+    one_by_one = []
+    for view in range(2):
+        single = Clip(
+            "c", whole.frames[view : view + 1], None, whole.waveforms[view : view + 1],
+            whole.audio_spans_s[view : view + 1], 1.0,
+        )  # fmt: skip
+        one_by_one.append(score(model, processor, stack([single]), ("av",))["av"])
+    np.testing.assert_allclose(
+        found.probabilities, np.mean([s.probabilities for s in one_by_one], 0), atol=1e-6
+    )
+    np.testing.assert_allclose(found.logits, np.mean([s.logits for s in one_by_one], 0), atol=1e-5)
+    assert found.probabilities.sum() == pytest.approx(1)
+
+
+def test_a_batch_of_different_clips_equals_each_alone(parts) -> None:
+    model, processor = parts
+    clips = [clip(1), clip(2, views=1), clip(3, video=False, views=1), clip(4, audio=False)]
+    together = score(model, processor, stack(clips), MODALITIES)
+    for place, single in enumerate(clips):
+        alone = score(model, processor, stack([single]), MODALITIES)
+        for kind in MODALITIES:
+            np.testing.assert_allclose(
+                together[kind].logits[place], alone[kind].logits[0], atol=1e-5
+            )
+
+
+def test_a_mask_equals_a_clip_without_the_modality(parts) -> None:
+    model, processor = parts
+    whole = clip(5)
+    found = score(model, processor, stack([whole]), MODALITIES)
+    silent = Clip("c", whole.frames, whole.frame_times_s, (), (), 1.0)
+    np.testing.assert_allclose(
+        found["v"].logits, score(model, processor, stack([silent]))["av"].logits, atol=1e-5
+    )
+    assert np.abs(found["v"].logits - found["av"].logits).max() > 1e-3
+    assert np.abs(found["a"].logits - found["av"].logits).max() > 1e-3
+
+
+def test_equal_seconds_are_heard_once(parts, monkeypatch) -> None:
+    model, processor = parts
+    whole = clip(6, views=1)
+    views = Clip(
+        "c", np.repeat(whole.frames, 3, axis=0), None, whole.waveforms * 3,
+        whole.audio_spans_s * 3, 1.0,
+    )  # fmt: skip
+    heard = []
+    encode = model.encode_audio
+    monkeypatch.setattr(model, "encode_audio", lambda mel: heard.append(len(mel)) or encode(mel))
+    score(model, processor, stack([views, views]))
+    assert heard == [2]
+
+
+def test_the_temperature_softens(parts) -> None:
+    model, processor = parts
+    cold = score(model, processor, stack([clip(7)]))["av"].probabilities
+    model.config.temperature = 4.0
+    try:
+        warm = score(model, processor, stack([clip(7)]))["av"].probabilities
+    finally:
+        model.config.temperature = 1.0
+    assert warm.max() < cold.max()
+    assert warm.argmax() == cold.argmax()
