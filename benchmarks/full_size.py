@@ -55,7 +55,9 @@ def measure(backbone_name: str, batch_size: int, task: str) -> dict:
             result = recognizer(samples[0].path)
             found |= {"seconds": round(time.perf_counter() - begin, 2), "label": result.label}
         else:
-            dataset = ClipDataset(Corpus("made", SEVEN, tuple(samples)), processor.clip_spec(), None)
+            dataset = ClipDataset(
+                Corpus("made", SEVEN, tuple(samples)), processor.clip_spec(), None
+            )
             batch = collate([dataset[Draw(0, index)] for index in range(batch_size)])
             augment = Augmentation(AugmentRecipe(), processor, 7, 0.1)
             groups = parameter_groups(model.named_parameters(), 0.05)

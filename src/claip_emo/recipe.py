@@ -1,7 +1,7 @@
 """The typed description of an experiment, to and from YAML.
 
 The defaults are the paper's settings as its released code has them for DFEW. Attribute docstrings
-are the reference of the recipe's keys: ``claip-emo recipe`` prints them.
+are the reference of the recipe's keys.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from claip_emo.hub import reachable
+
 logger = logging.getLogger(__name__)
 
 YUNET_REPO = "opencv/face_detection_yunet"
@@ -172,6 +174,8 @@ def _yunet_from_hub() -> Path:
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     cached = try_to_load_from_cache(YUNET_REPO, YUNET_FILE)
+    if not isinstance(cached, str) and not reachable():
+        raise OSError("the hub cannot be reached")
     path = Path(cached if isinstance(cached, str) else hf_hub_download(YUNET_REPO, YUNET_FILE))
     if hashlib.sha256(path.read_bytes()).hexdigest() != YUNET_SHA256:
         raise FaceModelError(

@@ -8,23 +8,19 @@ learns none, a frozen random ResNet with LoRA does), the second is small enough 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download, try_to_load_from_cache
-from transformers import AutoConfig, PreTrainedConfig
-from transformers.utils import logging as transformers_logging
+from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
 
+from claip_emo.hub import reachable
 from claip_emo.labels import LabelSet
 from claip_emo.model.configuration import ClaipEmoConfig
-from claip_emo.model.towers import AUDIO, VISION, TowerError, TowerKind, kind_of
+from claip_emo.model.towers import AUDIO, VISION, TowerKind, tower_config
 
-logger = transformers_logging.get_logger("claip_emo.backbones")
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
-"""File names under which a hub repository keeps weights; any one of them will do."""
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+"""File names under which a repository keeps weights; one will do, the first is the best."""
 NEEDED = ("config.json", "preprocessor_config.json")
 """Files that are always needed beside the weights."""
 
@@ -148,7 +144,10 @@ def resolve(name: str, *, vision: str | None = None, audio: str | None = None) -
 
 
 def _described(source: str, kinds: dict[str, TowerKind]) -> dict[str, Any]:
-    return tower_config(source, kinds).to_dict()
+    try:
+        return tower_config(source, kinds).to_dict()
+    except OSError as error:
+        raise BackboneError(explain_missing(source, error)) from error
 
 
 def configure(backbone: Backbone, labels: LabelSet, **settings: Any) -> ClaipEmoConfig:
@@ -167,29 +166,6 @@ def configure(backbone: Backbone, labels: LabelSet, **settings: Any) -> ClaipEmo
         labels=list(labels),
         **{**backbone.model, **settings},
     )
-
-
-def tower_config(
-    source: str, kinds: dict[str, TowerKind], *, revision: str | None = None
-) -> PreTrainedConfig:
-    """Read the configuration of one tower from a hub id or folder, whole or single-tower.
-
-    Raises:
-        BackboneError: if it cannot be read.
-        TowerError: if none of the architectures known for this role is in it.
-    """
-    try:
-        config = AutoConfig.from_pretrained(source, revision=revision or "main")
-    except (OSError, ValueError) as error:
-        raise BackboneError(explain_missing(source, error)) from error
-    if config.model_type in kinds:
-        return config
-    for part in ("vision_config", "audio_config"):
-        inner = getattr(config, part, None)
-        if inner is not None and getattr(inner, "model_type", None) in kinds:
-            return inner
-    kind_of(config, kinds)  # raises, and lists the known architectures
-    raise TowerError(source)
 
 
 def missing_files(source: str) -> list[str]:
@@ -226,16 +202,13 @@ def fetch(source: str, to: Path | None = None) -> Path:
     Raises:
         BackboneError: if the hub cannot be reached or does not have it.
     """
-    patterns: Iterable[str] = (
-        *NEEDED,
-        *WEIGHTS,
-        "model-*.safetensors",
-        "tokenizer*",
-        "vocab*",
-        "merges*",
-    )
+    if not reachable():
+        raise BackboneError(explain_missing(source, OSError("the hub cannot be reached")))
     try:
-        where = snapshot_download(source, allow_patterns=list(patterns), local_dir=to)
+        there = HfApi().list_repo_files(source)
+        weights = next((name for name in WEIGHTS if name in there), WEIGHTS[0])
+        shards = "model-*.safetensors" if weights.endswith(".index.json") else weights
+        wanted = [*NEEDED, weights, shards, "tokenizer*", "vocab*", "merges*"]
+        return Path(snapshot_download(source, allow_patterns=wanted, local_dir=to))
     except Exception as error:  # the hub's client raises many unrelated types
         raise BackboneError(explain_missing(source, error)) from error
-    return Path(where)

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from claip_emo.hub import reachable
 from claip_emo.model.towers import lora_config
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def resolve(source: str | os.PathLike[str], **hub: object) -> Path:
     if not _may_be_hub_id(str(source)):
         raise CheckpointError(f"{path} does not exist.")
     try:
-        return Path(snapshot_download(str(source), **hub))  # type: ignore[arg-type]
+        # Without a network a snapshot in the cache will do.
+        return Path(snapshot_download(str(source), local_files_only=not reachable(), **hub))  # type: ignore[arg-type]
     except Exception as error:  # the hub's client raises many unrelated types
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(

@@ -20,6 +20,7 @@ from torch.nn import functional
 from transformers.audio_utils import mel_filter_bank
 from transformers.utils.hub import PushToHubMixin, cached_file
 
+from claip_emo.hub import reachable
 from claip_emo.media.clip import ClipSpec
 from claip_emo.model import checkpoint as store
 from claip_emo.model.backbones import Backbone
@@ -275,6 +276,7 @@ def _preprocessor_config(source: str) -> dict[str, Any] | None:
     path = cached_file(
         source,
         "preprocessor_config.json",
+        local_files_only=not reachable(),
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )

@@ -17,15 +17,19 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.clap.modeling_clap import ClapAudioModel
 from transformers.models.clip.modeling_clip import CLIPVisionModel
 from transformers.models.resnet.modeling_resnet import ResNetModel
 
+from claip_emo.hub import reachable
 from claip_emo.model.configuration import ClaipEmoConfig
 
 MEL_CENTRE_DB = -40.0  # a log-mel of speech lies between -100 and 20 dB; HTS-AT has a batch norm
 MEL_SPREAD_DB = 20.0  # for this, a ResNet has nothing at its input
+
+
+PARTS = ("vision", "audio")  # of a two-tower configuration
 
 
 class TowerError(ValueError):
@@ -126,11 +130,15 @@ def kind_of(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> TowerKind:
         TowerError: if there is none; the message lists those that exist.
     """
     if config.model_type not in kinds:
-        raise TowerError(
-            f"No tower is known for the architecture {config.model_type!r}; known are "
-            f"{', '.join(kinds)}. A new one is one entry in claip_emo/model/towers.py."
-        )
+        raise _unknown(config, kinds)
     return kinds[config.model_type]
+
+
+def _unknown(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> TowerError:
+    return TowerError(
+        f"No tower is known for the architecture {config.model_type!r}; known are "
+        f"{', '.join(kinds)}. A new one is one entry in claip_emo/model/towers.py."
+    )
 
 
 def prepared(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> PreTrainedConfig:
@@ -210,6 +218,24 @@ def build_tower(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> PreTra
     return kind_of(config, kinds).model(prepared(config, kinds))
 
 
+def tower_config(
+    source: str, kinds: dict[str, TowerKind], *, revision: str | None = None
+) -> PreTrainedConfig:
+    """Read the configuration of one tower from a hub id or folder, whole or single-tower.
+
+    Raises:
+        OSError: if it cannot be read.
+        TowerError: if none of the architectures known for this role is in it.
+    """
+    config = AutoConfig.from_pretrained(
+        source, revision=revision or "main", local_files_only=not reachable()
+    )
+    for inner in (config, *(getattr(config, f"{part}_config", None) for part in PARTS)):
+        if getattr(inner, "model_type", None) in kinds:
+            return inner
+    raise _unknown(config, kinds)
+
+
 def load_tower(
     source: str, kinds: dict[str, TowerKind], *, revision: str | None = None
 ) -> PreTrainedModel:
@@ -219,14 +245,13 @@ def load_tower(
         TowerError: if weights of the tower are missing from the checkpoint.
         OSError: if files are missing, as transformers reports it.
     """
-    from claip_emo.model.backbones import tower_config
-
     config = prepared(tower_config(source, kinds, revision=revision), kinds)
     kind = kind_of(config, kinds)
     model, info = kind.model.from_pretrained(
         source,
         config=config,
         revision=revision or "main",
+        local_files_only=not reachable(),
         key_mapping={f"^{re.escape(kind.prefix)}": ""} if kind.prefix else None,
         output_loading_info=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from claip_emo.corpora.load import load_corpus
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation.evaluate import predict, write_run
 from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
+from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.model import checkpoint as store
 from claip_emo.model.backbones import configure, resolve
@@ -84,6 +86,9 @@ def train(
         Interrupted: after Ctrl-C, when the state has been saved.
     """
     console = console or Console(stderr=True)
+    pick_device(device)
+    if recipe.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise RecipeError("train.tensorboard needs TensorBoard: pip install tensorboard")
     state_dir = out / STATE_DIR
     _claim(recipe, out)
     with progress_bar(console) as bar:
