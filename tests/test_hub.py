@@ -49,14 +49,14 @@ def test_a_closed_port_is_a_no(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("there", "taken"),
     [
-        (["config.json", "model.safetensors", "pytorch_model.bin", "tf_model.h5"], {"model.safetensors"}),
+        (["config.json", "model.safetensors", "pytorch_model.bin"], {"model.safetensors"}),
         (["config.json", "pytorch_model.bin"], {"pytorch_model.bin"}),
         (
             ["model.safetensors.index.json", "model-1.safetensors", "pytorch_model.bin"],
             {"model.safetensors.index.json", "model-1.safetensors"},
         ),
     ],
-)  # fmt: skip
+)
 def test_only_one_kind_of_weights_is_fetched(monkeypatch, tmp_path, there, taken) -> None:
     import fnmatch
 

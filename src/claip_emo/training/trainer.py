@@ -113,7 +113,7 @@ class ClaipEmoTrainer(Trainer):
             counts = np.bincount(train.label_indices, minlength=len(model.config.labels))
             weights = len(train) / (len(counts) * np.maximum(counts, 1))
             self._class_weights = torch.tensor(weights, dtype=torch.float32)
-        self._micro_step = 0
+        self._step, self._micro_step = -1, 0
 
     def _get_train_sampler(self, *_: Any) -> DrawSampler:
         return self.draws
@@ -148,15 +148,13 @@ class ClaipEmoTrainer(Trainer):
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *rest: Any, **more: Any):
         """Seed the step, then do as the Trainer does."""
-        if self.current_step != self.state.global_step:
-            self.current_step, self._micro_step = self.state.global_step, 0
-        place = (self.args.seed, self.current_step, self._micro_step, self.args.process_index)
+        if self._step != self.state.global_step:
+            self._step, self._micro_step = self.state.global_step, 0
+        place = (self.args.seed, self._step, self._micro_step, self.args.process_index)
         self._rng = np.random.default_rng(place)
         torch.manual_seed(int(self._rng.integers(2**31)))  # dropout and stochastic depth
         self._micro_step += 1
         return super().training_step(model, inputs, *rest, **more)
-
-    current_step = -1
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
