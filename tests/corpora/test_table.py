@@ -129,6 +129,11 @@ def test_wrong_rules(folder: Path, rule: dict, says: str) -> None:
     assert says in text or "test and validation" in text
 
 
+def test_a_rule_beside_a_split_column_is_refused(folder: Path) -> None:
+    path = table(folder, "path,label,split\na.mp4,x,train\n")
+    assert "leave out one" in problems(path, split={"test": {"label": "x"}})
+
+
 def test_ids_are_unique(folder: Path) -> None:
     (folder / "a.mov").write_bytes(b"x")
     corpus = read_table(table(folder, "path,label\na.mp4,anger\na.mov,anger\nb.mp4,fear\n"))

@@ -61,10 +61,9 @@ def read_table(
     path = Path(path)
     rows, columns = _rows(path)
     problems: list[str] = []
-    if not split or "split" in columns:
-        rule: Mapping[str, Mapping[str, set[str]]] = {}
-    else:
-        rule = _rule(split, columns, rows, problems)
+    if split and "split" in columns:
+        problems.append("data.split is given, but the table has a split column; leave out one.")
+    rule = _rule(split or {}, columns, rows, problems)
     names = [row.cells["label"] for row in rows if row.cells["label"]]
     known = labels or (LabelSet.found_in(names) if names else None)
     samples: list[Sample] = []
