@@ -14,26 +14,30 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 import claip_emo
 from claip_emo.model.modeling import ClaipEmoModel
 
 
 def describe_run(model: ClaipEmoModel, *, command: str | None, **facts: Any) -> dict[str, Any]:
-    """Return the content of ``run.json``: the given facts, the model, machine and versions."""
-    return facts | {
+    """Return the content of ``run.json``: the given facts, the model, machine and versions.
+
+    ``commit`` is looked up unless it is given: who works long asks for it at the beginning.
+    """
+    described = {
         "backbone": model.config.backbone,
         "adaptation": model.config.adaptation,
         "parameters": model.count_parameters(),
         "command": command or " ".join(sys.argv),
-        "commit": _commit(),
         "version": claip_emo.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device.type}",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
+    return {"commit": facts.get("commit") or commit(), **described, **facts}
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """Return the commit of the checkout that the code runs from, if it runs from one."""
     git = shutil.which("git")
     here = Path(__file__).resolve().parent
@@ -50,10 +54,10 @@ def progress_bar(console: Console) -> Iterator[Progress]:
     """Show tasks with a bar, their count, the time left and a line of facts."""
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[facts]}"),
+        BarColumn(bar_width=12),
+        MofNCompleteColumn(table_column=Column(min_width=9, no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
+        TextColumn("{task.fields[facts]}", table_column=Column(no_wrap=True)),
     )
     with Progress(*columns, console=console) as bar:
         yield bar

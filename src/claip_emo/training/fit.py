@@ -20,7 +20,7 @@ from claip_emo.corpora.base import Corpus, CorpusError
 from claip_emo.corpora.load import load_corpus
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation.evaluate import predict, write_run
-from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
+from claip_emo.evaluation.run import commit, describe_run, progress_bar, progress_task
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.model import checkpoint as store
@@ -90,6 +90,7 @@ def train(
     if recipe.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise RecipeError("train.tensorboard needs TensorBoard: pip install tensorboard")
     state_dir = out / STATE_DIR
+    began_at = commit()
     _claim(recipe, out)
     with progress_bar(console) as bar:
         corpus = _loaded(recipe, bar)
@@ -108,6 +109,7 @@ def train(
             selection=recipe.train.selection,
             seed=recipe.train.seed,
             command=command,
+            commit=began_at,
         )
         with store.written_whole(out / "model") as folder:
             model.save_pretrained(folder)
