@@ -70,6 +70,7 @@ def write(
     sound_start_s: float = 0.0,
     rotation: float | None = None,
     options: dict[str, str] | None = None,
+    encoder: dict[str, str] | None = None,
     gop: int = 12,
 ) -> Path:
     """Encode frames and sound into a container by its ending."""
@@ -80,7 +81,7 @@ def write(
             name = codec or VIDEO_CODEC.get(suffix, "libx264")
             quality = {"crf": "4"} if name in ("libx264", "libvpx-vp9") else {}
             picture = container.add_stream(
-                name, rate=Fraction(fps).limit_denominator(1001), options=quality
+                name, rate=Fraction(fps).limit_denominator(1001), options=quality | (encoder or {})
             )
             picture.height, picture.width = frames.shape[1:3]
             picture.pix_fmt = {"ffv1": "yuv444p", "png": "rgb24", "rawvideo": "rgb24"}.get(

@@ -10,6 +10,7 @@ from claip_emo.media import decode
 from claip_emo.media.clip import ClipSpec, load_clip
 from claip_emo.media.picture import upright
 from claip_emo.media.recording import load_recording
+from claip_emo.media.sound import read_sound
 
 from .make_media import click_times, clicks, index_of, ramp, tone, write
 
@@ -39,7 +40,7 @@ def test_every_container_gives_the_frames_of_the_protocol(tmp_path, suffix: str)
     assert clip.warnings == ()
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg", ".m4a"])
 def test_sound_alone(tmp_path, suffix: str) -> None:
     clip = load_clip(write(tmp_path / f"a{suffix}", None, tone(1.5)), SPEC)
     assert not clip.has_video
@@ -54,6 +55,18 @@ def test_long_sound_alone_is_covered_by_views(tmp_path) -> None:
     clip = load_clip(path, SPEC)
     assert clip.audio_spans_s == ((0.0, 2.0), (7.0, 9.0))
     assert {len(w) for w in clip.waveforms} == {96_000}
+
+
+def test_one_view_of_long_sound_is_its_middle(tmp_path) -> None:
+    path = write(tmp_path / "a.wav", None, tone(9.0))
+    assert load_clip(path, ClipSpec(audio_s=2.0, views=1)).audio_spans_s == ((3.5, 5.5),)
+
+
+def test_sound_is_covered_by_its_duration(tmp_path) -> None:
+    path = write(tmp_path / "a.wav", None, tone(25.0, 8000), rate=8000)
+    clip = load_clip(path, ClipSpec(views="by_duration"))
+    assert clip.audio_spans_s == ((0.0, 10.0), (7.5, 17.5), (15.0, 25.0))
+    assert "3 evenly spaced views" in clip.warnings[0]
 
 
 def test_picture_alone(tmp_path) -> None:
@@ -85,7 +98,7 @@ def test_a_late_sound_stays_late(tmp_path, suffix: str) -> None:
     track = decode.scan(str(path))
     begin, end = track.sound_s
     assert begin == pytest.approx(1.0, abs=0.03)
-    sound = decode.read_sound(track, [(begin, end)], 48_000)[0]
+    sound = read_sound(track, [(begin, end)], 48_000)[0]
     assert begin + click_times(sound)[0] == pytest.approx(1.5, abs=0.03)
 
 
@@ -133,7 +146,7 @@ def test_rotation_tags_are_applied(tmp_path, degrees: int) -> None:
     plain = write(tmp_path / "a.mp4", frames)
     tagged = write(tmp_path / "b.mp4", frames, rotation=degrees)
     read = {
-        path: decode.read_frames(decode.scan(str(path)), [0], upright)[0]
+        path: dict(decode.read_frames(decode.scan(str(path)), [0], upright))[0]
         for path in (plain, tagged)
     }
     turns = round(degrees / 90)
@@ -153,7 +166,8 @@ def test_the_shape_of_pixels_is_applied(tmp_path) -> None:
         frame = av.VideoFrame.from_ndarray(ramp(1)[0], format="rgb24")
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    assert decode.read_frames(decode.scan(str(path)), [0], upright)[0].shape == (64, 128, 3)
+    frames = dict(decode.read_frames(decode.scan(str(path)), [0], upright))
+    assert frames[0].shape == (64, 128, 3)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (63, 97), (16, 300)])

@@ -2,13 +2,14 @@
 
 import logging
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from claip_emo.media.clip import NO_FACE, ClipSpec, load_clip
-from claip_emo.media.faces import FaceModelError, Haar, make_detector
+from claip_emo.media.faces import FaceModelError, Haar, YuNet, make_detector
 from claip_emo.media.picture import square
 from claip_emo.media.recording import load_recording
 from claip_emo.media.tracks import iou, join, squares
@@ -61,16 +62,16 @@ def test_boxes_are_joined_by_overlap_through_a_miss() -> None:
 def test_the_long_and_large_face_is_chosen() -> None:
     times = np.arange(4) * 0.16
     small, large = (0, 0, 10, 10, 1.0), (50, 50, 30, 30, 1.0)
-    boxes, found, _ = squares(times, [faces(small, large)] * 4, 0.0)
+    boxes, found = squares(times, np.arange(4), [faces(small, large)] * 4)
     assert found.all()
     np.testing.assert_allclose(boxes[0], [50, 50, 80, 80])
     often = [faces(small), faces(small), faces(small, large), faces(small)]
-    boxes, found, _ = squares(times, often, 0.0)
+    boxes, found = squares(times, np.arange(4), often)
     np.testing.assert_allclose(boxes[2], [0, 0, 10, 10])
 
 
 def test_the_square_has_the_height_of_the_box_and_its_margin() -> None:
-    boxes, _, _ = squares(np.zeros(1), [faces((10, 20, 30, 40, 1))], 0.25)
+    boxes, _ = squares(np.zeros(1), np.arange(1), [faces((10, 20, 30, 40, 1))], margin=0.25)
     # centre (25, 40), side 40 * 1.5 = 60
     np.testing.assert_allclose(boxes[0], [-5, 10, 55, 70])
 
@@ -79,9 +80,9 @@ def test_missed_frames_take_the_interpolated_place() -> None:
     times = np.arange(5) * 0.01  # so close that smoothing hardly matters: use wide spacing below
     times = times * 60
     found = [faces((0, 0, 20, 20, 1)), faces(), faces((8, 0, 20, 20, 1)), faces(), faces()]
-    boxes, hit, placed = squares(times, found, 0.0)
+    boxes, hit = squares(times, np.arange(len(times)), found)
     assert hit.tolist() == [True, False, True, False, False]
-    assert placed.all()
+    assert not np.isnan(boxes).any()
     left = boxes[:, 0]
     assert (np.diff(left) > 0).any()
     assert left[1] == pytest.approx(4, abs=1.5)
@@ -93,7 +94,7 @@ def test_smoothing_calms_a_jitter() -> None:
     times = np.arange(40) * 0.08
     noise = rng.normal(0, 4, 40)
     found = [faces((50 + n, 50, 40, 40, 1)) for n in noise]
-    boxes, _, _ = squares(times, found, 0.0)
+    boxes, _ = squares(times, np.arange(len(times)), found)
     assert boxes[:, 0].std() < 0.5 * noise.std()
     assert boxes[:, 0].mean() == pytest.approx((50 + noise).mean(), abs=1)
 
@@ -101,7 +102,7 @@ def test_smoothing_calms_a_jitter() -> None:
 def test_views_far_apart_have_a_person_each() -> None:
     times = np.array([0, 0.1, 0.2, 30, 30.1, 30.2])
     found = [faces((0, 0, 10, 10, 1))] * 3 + [faces((70, 70, 20, 20, 1))] * 3
-    boxes, hit, _ = squares(times, found, 0.0)
+    boxes, hit = squares(times, np.arange(len(times)), found)
     assert hit.all()
     np.testing.assert_allclose(boxes[[0, 5]], [[0, 0, 10, 10], [70, 70, 90, 90]], atol=1e-3)
 
@@ -157,6 +158,18 @@ def test_none_is_no_detector() -> None:
 def test_haar_finds_nothing_in_a_ramp_and_can_be_pickled() -> None:
     detector = pickle.loads(pickle.dumps(Haar()))
     assert detector.detect(ramp(1)[0]).shape == (0, 5)
+
+
+def test_one_detector_serves_many_threads() -> None:
+    detector, pictures = Haar(), list(ramp(8, 240, 320))
+    with ThreadPoolExecutor(4) as pool:
+        assert [found.shape for found in pool.map(detector.detect, pictures)] == [(0, 5)] * 8
+
+
+@pytest.mark.parametrize("detector", [Haar(), *([YuNet(YUNET)] if YUNET.is_file() else [])])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 400), (5, 3), (33, 2000)])
+def test_pictures_of_any_shape_are_looked_at(detector, shape: tuple[int, int]) -> None:
+    assert detector.detect(np.zeros((*shape, 3), np.uint8)).shape == (0, 5)
 
 
 def test_auto_falls_back_on_haar_and_says_that_it_is_weaker(caplog) -> None:

@@ -5,13 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from claip_emo.media.sampling import (
-    sound_span,
-    spread_views,
-    thinned,
-    train_window,
-    views_for,
-)
+from claip_emo.media import sampling
+from claip_emo.media.sampling import sound_span, thinned, train_window, views_for
 
 from ..conftest import SHARED
 
@@ -45,7 +40,7 @@ class Fixed:
 
 @pytest.mark.parametrize("frames", VIEWS)
 def test_views(frames: int) -> None:
-    assert spread_views(frames).tolist() == VIEWS[frames]
+    assert sampling.test_views(frames).tolist() == VIEWS[frames]
 
 
 @pytest.mark.parametrize("frames", WINDOWS)
@@ -62,7 +57,7 @@ def test_window_of_a_long_clip() -> None:
 def test_the_whole_protocol(golden) -> None:
     stored = json.loads(golden.read_text())
     for frames, views in stored["test_views"].items():
-        assert spread_views(int(frames)).tolist() == views
+        assert sampling.test_views(int(frames)).tolist() == views
     for frames, window in stored["train_window_of_short_clip"].items():
         assert train_window(int(frames), Fixed(0)).tolist() == window
 
@@ -112,4 +107,4 @@ def test_short_sound_is_taken_whole() -> None:
 
 def test_no_frames_are_refused() -> None:
     with pytest.raises(ValueError, match="without frames"):
-        spread_views(0)
+        sampling.test_views(0)

@@ -2,70 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
-from claip_emo.media.picture import Frame, middle_square, square
-from claip_emo.media.sampling import sound_span, spread_views, thinned, train_window, views_for
+from claip_emo.media.picture import Frame, crop
 from claip_emo.media.source import Source, open_source
+from claip_emo.media.spec import ClipSpec, choose_frames, choose_seconds, long_file
 from claip_emo.media.tracks import squares
+
+__all__ = ["Clip", "ClipSpec", "load_clip"]
 
 SILENCE = 1e-4  # peak below which sound carries nothing, -80 dB of full scale
 FACE_SOURCE_PX = 1280  # longest side of the frames that faces are cut from
-
 NO_FACE = "no face was found; the whole frame is used"
-
-
-@dataclass(frozen=True, slots=True)
-class ClipSpec:
-    """What is taken from a file.
-
-    Attributes:
-        num_frames: frames T of a view.
-        stride: decoded frames from one sampled frame to the next.
-        size_px: side S of the square crops.
-        views: number of test views; ``by_duration``: 2 up to 10 s, then one per 10 s, at most 8.
-        max_fps: files above it are thinned to 25-30 fps first; None: every decoded frame counts.
-        audio_s: seconds of sound of a view.
-        sampling_rate_hz: of the sound.
-        face_margin: share of the face's height added on each side of the crop.
-        video: read the picture.
-        audio: read the sound.
-    """
-
-    num_frames: int = 16
-    stride: int = 4
-    size_px: int = 224
-    views: int | Literal["by_duration"] = 2
-    max_fps: float | None = None
-    audio_s: float = 10.0
-    sampling_rate_hz: int = 48_000
-    face_margin: float = 0.0
-    video: bool = True
-    audio: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            ValueError: naming the setting.
-        """
-        for name in ("num_frames", "stride", "size_px", "sampling_rate_hz"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.views != "by_duration" and self.views < 1:
-            raise ValueError(f"views must be at least 1 or 'by_duration', not {self.views}.")
-        if self.audio_s <= 0 or self.face_margin < 0:
-            raise ValueError("audio_s must be above 0 and face_margin not below it.")
-        if not (self.video or self.audio):
-            raise ValueError("A clip without video and audio is nothing: ask for one of them.")
+SILENT = "the sound is silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +37,8 @@ class Clip:
         duration_s: length of the file.
         face_rate: share of the sampled frames in which the face was found; 0: none, whole frames
             are shown; None: no picture, or no detector was asked.
-        face_boxes_px: (view, time, 4), x0 y0 x1 y1 of the squares, in the frames faces are cut
-            from (full size up to 1280 px); None: no detector.
+        face_boxes_px: (view, time, 4), x0 y0 x1 y1 of the squares that were cropped, in px of the
+            upright frame at full size; None: no detector.
         warnings: what a reader of the result should know.
     """
 
@@ -138,20 +94,29 @@ def load_clip(
     spec = spec or ClipSpec()
     source = open_source(path, video=spec.video, audio=spec.audio, audio_path=audio_path)
     frames, times, boxes, rate = None, None, None, None
+    warnings: list[str] = []
     if len(source.times_s):
-        views, warnings = _choose(source, spec, rng)
-        pictures = _pictures(source, np.unique(views), spec, detector)
+        views = choose_frames(source.times_s, source.duration_s, spec, rng)
+        pictures = _pictures(source, views, spec, detector)
         if len(pictures) < len(np.unique(views)) and source.recount() and len(source.times_s):
-            views, warnings = _choose(source, spec, rng)
-            pictures = _pictures(source, np.unique(views), spec, detector)
+            views = choose_frames(source.times_s, source.duration_s, spec, rng)
+            pictures = _pictures(source, views, spec, detector)
         if pictures:
+            lost = len(np.unique(views)) - len(pictures)
+            if lost:
+                warnings.append(f"damaged: {lost} sampled frames were replaced by their neighbours")
             views = _replaced(views, sorted(pictures))
-            source.warnings += warnings
-            frames, boxes, rate = _crops(source, views, pictures, spec, detector)
             times = source.times_s[views]
-    waveforms, spans = _sound(source, spec, times, rng)
+            frames, boxes, rate = _crops(source, views, pictures, spec, detector)
+    spans = choose_seconds(source.sound_s, source.duration_s, times, spec, rng)
+    waveforms = tuple(source.sound(spans, spec.sampling_rate_hz)) if spans else ()
+    # A silent window is no reason to end a training on sound alone: there is more in the file.
+    if spans and not audible(waveforms) and (frames is not None or rng is None):
+        warnings.append(SILENT)
+        waveforms, spans = (), ()
     if frames is None and not waveforms:
-        raise MediaError(f"{path}: {_why_nothing(source, spec)}")
+        raise MediaError(f"{path}: {why_nothing([*source.warnings, *warnings], spec)}")
+    views_warning = long_file(source.duration_s, spec) if rng is None else []
     return Clip(
         path=str(path),
         frames=frames,
@@ -161,55 +126,85 @@ def load_clip(
         duration_s=float(source.duration_s),
         face_rate=rate,
         face_boxes_px=boxes,
-        warnings=tuple(dict.fromkeys(source.warnings)),
+        warnings=(*source.warnings, *warnings, *no_face(rate), *views_warning),
     )
 
 
-def _choose(
-    source: Source, spec: ClipSpec, rng: np.random.Generator | None
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Choose the frames of every view: (view, time) indices into the source's frames."""
-    kept = np.arange(len(source.times_s))
-    if spec.max_fps is not None:
-        kept = thinned(source.times_s, spec.max_fps)
-    if rng is not None:
-        window = train_window(len(kept), rng, length=spec.num_frames, stride=spec.stride)
-        return kept[window][None], []
-    count, warnings = _view_count(source, spec)
-    views = spread_views(len(kept), length=spec.num_frames, stride=spec.stride, views=count)
-    return kept[np.unique(views, axis=0)], warnings
+def follow_face(
+    source: Source,
+    pictures: Iterable[tuple[int, Frame]],
+    times_s: NDArray[np.float64],
+    detector: FaceDetector,
+    margin: float,
+) -> tuple[NDArray[np.float32], float]:
+    """Look for the person of a clip in some of its frames.
+
+    Args:
+        source: where they come from.
+        pictures: index and frame (height, width, 3), in the order of time.
+        times_s: (frame,), of all frames.
+        detector: finds faces.
+        margin: share of the face's height added on each side.
+
+    Returns:
+        The square of every frame (frame, 4), in px of the upright frame at full size, NaN where
+        there is nobody; and the share of the frames looked at in which the face was found.
+    """
+    looked, faces, middle = [], [], (0.0, 0.0)
+    for index, picture in pictures:
+        found = detector.detect(picture).copy()
+        scale = source.longest_px / max(picture.shape[:2])
+        found[:, :4] *= scale
+        middle = picture.shape[1] * scale / 2, picture.shape[0] * scale / 2
+        looked.append(index)
+        faces.append(found)
+    boxes, hit = squares(times_s, np.array(looked), faces, margin=margin, middle_px=middle)
+    return boxes, float(hit.mean())
 
 
-def _view_count(source: Source, spec: ClipSpec) -> tuple[int, list[str]]:
-    if spec.views != "by_duration":
-        return spec.views, []
-    count = views_for(source.duration_s)
-    if source.duration_s <= 10:
-        return count, []
-    return count, [
-        f"the file is {source.duration_s:.0f} s long; the result is the mean of {count} views "
-        "spread over it"
-    ]
+def crop_face(
+    source: Source, picture: Frame, box_px: NDArray[np.float32], size_px: int
+) -> tuple[Frame, NDArray[np.float32]]:
+    """Return the crop (S, S, 3) of a scaled frame and its box; both boxes are in full-size px."""
+    scale = max(picture.shape[:2]) / source.longest_px
+    square, box = crop(picture, box_px * np.float32(scale), size_px)
+    return square, box / np.float32(scale)
+
+
+def audible(waveforms: Iterable[NDArray[np.float32]]) -> bool:
+    """Whether there is anything but silence."""
+    return any(float(np.abs(waveform).max(initial=0)) >= SILENCE for waveform in waveforms)
+
+
+def no_face(rate: float | None) -> list[str]:
+    """Return the warning that no face was found, where none was."""
+    return [NO_FACE] if rate == 0 else []
+
+
+def why_nothing(warnings: Sequence[str], spec: ClipSpec) -> str:
+    """Return why a file yields neither picture nor sound."""
+    if warnings:
+        return f"nothing in it could be decoded ({'; '.join(warnings)})."
+    asked = [name for name, on in (("picture", spec.video), ("sound", spec.audio)) if on]
+    return f"no {' and no '.join(asked)} could be found in it."
 
 
 def _pictures(
-    source: Source, wanted: NDArray[np.int64], spec: ClipSpec, detector: FaceDetector | None
+    source: Source, views: NDArray[np.int64], spec: ClipSpec, detector: FaceDetector | None
 ) -> dict[int, Frame]:
-    """Decode the wanted frames: as large as faces need them, or no larger than the crop."""
+    """Decode the wanted frames: as large as faces need them, or cropped to the middle already."""
+    wanted = np.unique(views).tolist()
     if detector is not None:
-        return source.frames(wanted.tolist(), long_px=FACE_SOURCE_PX)
-    pictures = source.frames(wanted.tolist(), short_px=spec.size_px)
-    return {
-        index: square(picture, middle_square(*picture.shape[:2]), spec.size_px)
-        for index, picture in pictures.items()
-    }
+        return dict(source.frames(wanted, long_px=FACE_SOURCE_PX))
+    pictures = source.frames(wanted, short_px=spec.size_px)
+    return {index: crop(picture, None, spec.size_px)[0] for index, picture in pictures}
 
 
 def _replaced(views: NDArray[np.int64], have: Sequence[int]) -> NDArray[np.int64]:
     """Take the nearest decoded frame for one that is still missing."""
     known = np.array(have)
     nearest = np.abs(views[..., None] - known).argmin(axis=-1)
-    return np.asarray(known[nearest], np.int64)
+    return np.asarray(np.unique(known[nearest], axis=0), np.int64)
 
 
 def _crops(
@@ -220,89 +215,14 @@ def _crops(
     detector: FaceDetector | None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None, float | None]:
     """Return crops (view, time, S, S, 3), their boxes, and the share of frames with the face."""
-    if detector is None:
-        return np.stack([np.stack([pictures[i] for i in view]) for view in views]), None, None
     order = np.unique(views)
-    crops, boxes, found = crop_faces(
-        [pictures[i] for i in order], source.times_s[order], spec, detector
-    )
     place = np.searchsorted(order, views)  # (view, time)
-    rate = float(found.mean())
-    if rate == 0:
-        source.warnings.append(NO_FACE)
-    return crops[place], boxes[place], rate
-
-
-def crop_faces(
-    pictures: Sequence[Frame],
-    times_s: NDArray[np.float64],
-    spec: ClipSpec,
-    detector: FaceDetector,
-    every: int = 1,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
-    """Find, track and crop the person of a clip.
-
-    Args:
-        pictures: frames (height, width, 3), in the order of time.
-        times_s: (frame,).
-        spec: size and margin of the crop.
-        detector: finds faces; it looks at every ``every``-th frame.
-        every: distance of the frames that are looked at.
-
-    Returns:
-        Crops (frame, S, S, 3); boxes (frame, 4); whether the face was found in each frame that was
-        looked at.
-    """
-    looked = np.arange(0, len(pictures), every)
-    faces = [detector.detect(pictures[int(i)]) for i in looked]
-    boxes, found, placed = squares(times_s[looked], faces, spec.face_margin)
-    nearest = np.abs(times_s[:, None] - times_s[looked]).argmin(axis=1)
-    all_boxes = np.stack(
-        [np.interp(times_s, times_s[looked], boxes[:, side]) for side in range(4)], axis=1
-    ).astype(np.float32)
-    crops = []
-    for index, picture in enumerate(pictures):
-        if not placed[nearest[index]]:
-            all_boxes[index] = middle_square(*picture.shape[:2])
-        elif not placed.all():
-            all_boxes[index] = boxes[nearest[index]]
-        crops.append(square(picture, all_boxes[index], spec.size_px))
-    return np.stack(crops), all_boxes, found
-
-
-def _sound(
-    source: Source,
-    spec: ClipSpec,
-    frame_times_s: NDArray[np.float64] | None,
-    rng: np.random.Generator | None,
-) -> tuple[tuple[NDArray[np.float32], ...], tuple[tuple[float, float], ...]]:
-    """Return the sound of every view and its seconds; nothing where there is no sound."""
-    if source.sound_s is None:
-        return (), ()
-    begin, end = source.sound_s
-    if frame_times_s is not None:
-        centres = [(float(view[0]) + float(view[-1])) / 2 for view in frame_times_s]
-    elif rng is not None:
-        centres = [float(rng.uniform(begin, end))]
-    elif end - begin <= spec.audio_s:
-        centres = [(begin + end) / 2]
-    else:
-        count, warnings = _view_count(source, spec)
-        source.warnings += warnings
-        half = spec.audio_s / 2
-        centres = [float(c) for c in np.linspace(begin + half, end - half, count)]
-    spans = [sound_span(centre, begin, end, spec.audio_s) for centre in centres]
-    distinct = sorted(set(spans))
-    pieces = dict(zip(distinct, source.sound(distinct, spec.sampling_rate_hz), strict=True))
-    if max(float(np.abs(piece).max()) for piece in pieces.values()) < SILENCE:
-        source.warnings.append("the sound is silent")
-        return (), ()
-    return tuple(pieces[span] for span in spans), tuple(spans)
-
-
-def _why_nothing(source: Source, spec: ClipSpec) -> str:
-    details = "; ".join(dict.fromkeys(source.warnings))
-    if details:
-        return f"nothing in it could be decoded ({details})."
-    asked = [name for name, on in (("picture", spec.video), ("sound", spec.audio)) if on]
-    return f"no {' and no '.join(asked)} could be found in it."
+    if detector is None:
+        return np.stack([pictures[i] for i in order.tolist()])[place], None, None
+    seen = [(place, pictures[i]) for place, i in enumerate(order.tolist())]
+    squares_px, rate = follow_face(source, seen, source.times_s[order], detector, spec.face_margin)
+    crops, boxes = zip(
+        *(crop_face(source, picture, squares_px[i], spec.size_px) for i, picture in seen),
+        strict=True,
+    )
+    return np.stack(crops)[place], np.stack(boxes)[place], rate

@@ -23,6 +23,7 @@ YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4
 FACE_MODEL_VARIABLE = "CLAIP_EMO_FACE_MODEL"
 DETECT_PX = 640  # longest side on which faces are sought: 10 ms, and small faces are still found
 YUNET_SCORE = 0.6
+YUNET_SMALLEST_PX = 16  # of a picture; on narrower ones it sees faces in plain black
 HAAR_FILE = "haarcascade_frontalface_default.xml"
 HAAR_NEIGHBOURS = 5
 HAAR_SMALLEST = 0.08  # of the shorter side
@@ -91,6 +92,8 @@ class YuNet(_PerThread):
     def detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the faces of a picture, (face, 5)."""
         small, scale = _shrunk(frame)
+        if min(small.shape[:2]) < YUNET_SMALLEST_PX:
+            return np.zeros((0, 5), np.float32)
         net = getattr(self._local, "net", None)
         if net is None:
             net = cv2.FaceDetectorYN.create(str(self.model_file), "", (320, 320), YUNET_SCORE)
@@ -101,7 +104,8 @@ class YuNet(_PerThread):
             return np.zeros((0, 5), np.float32)
         boxes = faces[:, [0, 1, 2, 3, 14]].astype(np.float32)
         boxes[:, :4] /= scale
-        return np.asarray(boxes, np.float32)
+        sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:4] > 0).all(axis=1)
+        return np.asarray(boxes[sound], np.float32)
 
 
 class Haar(_PerThread):

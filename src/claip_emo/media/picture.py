@@ -6,6 +6,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from av.sidedata.sidedata import Type
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
@@ -36,15 +37,30 @@ def upright(
     elif long_px is not None:
         scale = min(1.0, long_px / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    turns = round((frame.rotation or 0) / 90) % 4
     if min(frame.width, frame.height) < SMALLEST_FOR_SWSCALE:
         array = resized(frame.to_ndarray(format="rgb24"), size)
-    elif size == (frame.width, frame.height):
-        array = frame.to_ndarray(format="rgb24")
     else:
         way = int(Interpolation.AREA if scale < 1 else Interpolation.BICUBIC) | EXACT
         array = frame.reformat(*size, format="rgb24", interpolation=way).to_ndarray()
-    return np.ascontiguousarray(np.rot90(array, turns))
+    return turned(np.asarray(array, np.uint8), frame.side_data.get(Type.DISPLAYMATRIX))
+
+
+def turned(picture: Frame, matrix: Any | None) -> Frame:
+    """Apply a display matrix: quarter turns and mirrorings; angles between are rounded.
+
+    Args:
+        picture: (height, width, 3), uint8, as stored.
+        matrix: nine 32-bit integers a b u c d v x y w as bytes, which take a stored point (x, y) to
+            (a x + c y, b x + d y); None: shown as stored.
+    """
+    if matrix is None:
+        return np.ascontiguousarray(picture)
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    swapped = abs(b) + abs(c) > abs(a) + abs(d)
+    across, down = (c, b) if swapped else (a, d)
+    upright = picture.swapaxes(0, 1) if swapped else picture
+    upright = upright[:, ::-1] if across < 0 else upright
+    return np.ascontiguousarray(upright[::-1] if down < 0 else upright)
 
 
 def resized(picture: Frame, size: tuple[int, int]) -> Frame:
@@ -67,6 +83,19 @@ def fit(picture: Frame, *, short_px: int | None = None, long_px: int | None = No
     return resized(picture, (max(1, round(width * scale)), max(1, round(height * scale))))
 
 
+def crop(
+    picture: Frame, box_px: NDArray[np.float32] | None, size_px: int
+) -> tuple[Frame, NDArray[np.float32]]:
+    """Cut out a square, or the largest one in the middle where there is no box (None or NaN).
+
+    Returns:
+        (S, S, 3), uint8, and the box that was cut out.
+    """
+    if box_px is None or np.isnan(box_px).any():
+        box_px = middle_square(*picture.shape[:2])
+    return square(picture, box_px, size_px), box_px
+
+
 def square(picture: Frame, box_px: NDArray[np.float32], size_px: int) -> Frame:
     """Crop a square and scale it; what lies outside the picture repeats its border.
 
@@ -82,6 +111,9 @@ def square(picture: Frame, box_px: NDArray[np.float32], size_px: int) -> Frame:
     side = max(1, round(float(box_px[2] - box_px[0])))
     left = round(float(box_px[0] + box_px[2]) / 2 - side / 2)
     top = round(float(box_px[1] + box_px[3]) / 2 - side / 2)
+    if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
+        inside = picture[top : top + side, left : left + side]
+        return resized(np.ascontiguousarray(inside), (size_px, size_px))
     rows = np.clip(np.arange(top, top + side), 0, height - 1)
     columns = np.clip(np.arange(left, left + side), 0, width - 1)
     return resized(np.ascontiguousarray(picture[rows[:, None], columns]), (size_px, size_px))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from claip_emo.media import decode
 from claip_emo.media.decode import MediaError, Track
 from claip_emo.media.picture import Frame, fit, upright
+from claip_emo.media.sound import read_sound
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg")
@@ -28,19 +29,26 @@ class Source:
         times_s: (frame,), when each frame is shown, ascending; empty: no picture.
         sound_s: start and end of the sound; None: there is none.
         duration_s: length of the longer of the two.
-        warnings: what was wrong with it.
+        longest_px: longer side of the upright frames before they were scaled, once one was read.
+        notes: what was wrong with it, as far as its reader found.
     """
 
     path: str
     times_s: NDArray[np.float64]
     sound_s: tuple[float, float] | None
     duration_s: float
-    warnings: list[str]
+    longest_px: int = 0
+    notes: list[str]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that was wrong with it, once."""
+        return tuple(dict.fromkeys(self.notes))
 
     def frames(
         self, wanted: Iterable[int], *, short_px: int | None = None, long_px: int | None = None
-    ) -> dict[int, Frame]:
-        """Return the wanted frames that can be decoded, scaled as ``picture.upright`` does."""
+    ) -> Iterator[tuple[int, Frame]]:
+        """Yield the wanted frames that can be decoded, scaled as ``picture.upright`` does."""
         raise NotImplementedError
 
     def sound(self, spans: Sequence[tuple[float, float]], rate: int) -> list[NDArray[np.float32]]:
@@ -49,7 +57,7 @@ class Source:
 
     def recount(self) -> bool:
         """Find out which frames really decode; say whether that changes the table."""
-        return False
+        raise NotImplementedError
 
 
 class FileSource(Source):
@@ -58,45 +66,47 @@ class FileSource(Source):
     def __init__(self, path: str, *, video: bool, audio: bool, audio_path: str | None = None):
         """Read the packets of the file (and of the sound's)."""
         self.path = path
+        self.notes = []
         self._track = decode.scan(path, video=video, audio=audio and audio_path is None)
         self._sound = self._track
         if audio and audio_path is not None:
-            self._sound = decode.scan(audio_path, video=False)
+            self._sound = _named_sound(audio_path, self.notes)
         self._adopt()
 
     def _adopt(self) -> None:
         self.times_s = self._track.frame_times_s
         self.sound_s = self._sound.sound_s
         self.duration_s = max(self._track.duration_s, self._sound.duration_s)
-        self.warnings = self._track.warnings
-        if self._sound is not self._track:
-            self.warnings = [*self._track.warnings, *self._sound.warnings]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that was wrong with it, once."""
+        return tuple(dict.fromkeys([*self._track.warnings, *self._sound.warnings, *self.notes]))
 
     def frames(
         self, wanted: Iterable[int], *, short_px: int | None = None, long_px: int | None = None
-    ) -> dict[int, Frame]:
+    ) -> Iterator[tuple[int, Frame]]:
         """Decode the wanted frames."""
 
         def convert(frame: Any, aspect: float) -> Frame:
+            self.longest_px = max(self.longest_px, round(frame.width * aspect), frame.height)
             return upright(frame, aspect, short_px=short_px, long_px=long_px)
 
         return decode.read_frames(self._track, wanted, convert)
 
     def sound(self, spans: Sequence[tuple[float, float]], rate: int) -> list[NDArray[np.float32]]:
         """Decode the wanted seconds."""
-        pieces = decode.read_sound(self._sound, spans, rate)
-        self.warnings += [text for text in self._sound.warnings if text not in self.warnings]
-        return pieces
+        return read_sound(self._sound, spans, rate)
 
     def recount(self) -> bool:
         """Decode the whole picture once and take the frames that came out."""
-        before = len(self.times_s)
-        counted: Track = decode.recount(self._track)
+        before = self._track.frame_pts
+        counted = decode.recount(self._track)
         if self._sound is self._track:
             self._sound = counted
         self._track = counted
         self._adopt()
-        return len(self.times_s) != before
+        return not np.array_equal(counted.frame_pts, before)
 
 
 class FolderSource(Source):
@@ -110,51 +120,50 @@ class FolderSource(Source):
         """
         folder = Path(path)
         self.path = path
-        self.warnings = []
-        self._files = sorted(
-            (file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES),
-            key=_natural,
-        )
+        self.notes = []
+        self._files = sorted(_files_in(folder, IMAGE_SUFFIXES), key=_natural)
         if not self._files:
             raise MediaError(f"{path}: there is no image in this folder.")
-        sound = Path(audio_path) if audio_path else _sound_of(folder)
         self._sound: Track | None = None
-        if audio and sound is not None:
-            self._sound = decode.scan(str(sound), video=False)
-            self.warnings += self._sound.warnings
+        if audio and audio_path is not None:
+            self._sound = _named_sound(audio_path, self.notes)
+        elif audio:
+            self._sound = _sound_of(folder, self.notes)
         self.sound_s = self._sound.sound_s if self._sound else None
         count = len(self._files) if video else 0
-        seconds = self.sound_s[1] if self.sound_s else count / FOLDER_FPS
-        self.times_s = np.asarray(np.arange(count) * (seconds / max(count, 1)), np.float64)
-        self.duration_s = seconds
+        self.duration_s = self.sound_s[1] if self.sound_s else count / FOLDER_FPS
+        self.times_s = np.asarray(np.arange(count) * (self.duration_s / max(count, 1)), np.float64)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Everything that was wrong with it, once."""
+        heard = self._sound.warnings if self._sound else []
+        return tuple(dict.fromkeys([*self.notes, *heard]))
 
     def frames(
         self, wanted: Iterable[int], *, short_px: int | None = None, long_px: int | None = None
-    ) -> dict[int, Frame]:
+    ) -> Iterator[tuple[int, Frame]]:
         """Read the wanted images; one that cannot be read is left out."""
-        found = {}
         for index in sorted(set(wanted)):
-            encoded = np.fromfile(self._files[index], np.uint8)  # any name, unlike cv2.imread
-            picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+            picture = _image(self._files[index])
             if picture is not None:
-                rgb = np.asarray(picture[..., ::-1], np.uint8)
-                found[index] = fit(np.ascontiguousarray(rgb), short_px=short_px, long_px=long_px)
-        return found
+                self.longest_px = max(self.longest_px, *picture.shape[:2])
+                yield index, fit(picture, short_px=short_px, long_px=long_px)
 
     def sound(self, spans: Sequence[tuple[float, float]], rate: int) -> list[NDArray[np.float32]]:
         """Decode the wanted seconds of the sound file."""
         if self._sound is None:
             raise MediaError(f"{self.path}: there is no sound beside these frames.")
-        return decode.read_sound(self._sound, spans, rate)
+        return read_sound(self._sound, spans, rate)
 
     def recount(self) -> bool:
-        """Leave out the images that cannot be read."""
-        whole = [file for index, file in enumerate(self._files) if self.frames([index])]
+        """Leave out the images that cannot be read; the others are spread over the same time."""
+        whole = [file for file in self._files if _image(file) is not None]
         lost = len(self._files) - len(whole)
         if lost:
-            self.warnings.append(f"damaged: {lost} of {len(self._files)} images cannot be read")
-            spread = len(self._files) / max(len(whole), 1)
-            self.times_s = np.asarray(self.times_s[: len(whole)] * spread, np.float64)
+            self.notes.append(f"damaged: {lost} of {len(self._files)} images cannot be read")
+            step_s = self.duration_s / max(len(whole), 1)
+            self.times_s = np.asarray(np.arange(len(whole)) * step_s, np.float64)
             self._files = whole
         return bool(lost)
 
@@ -183,7 +192,40 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
-def _sound_of(folder: Path) -> Path | None:
-    inside = sorted(f for f in folder.iterdir() if f.suffix.lower() in SOUND_SUFFIXES)
-    beside = [folder.with_name(folder.name + suffix) for suffix in SOUND_SUFFIXES]
-    return next((file for file in [*inside, *beside] if file.is_file()), None)
+def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the files of some kinds; names that begin with a dot are a system's own."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def _image(file: Path) -> Frame | None:
+    """Return an image as RGB, turned as its EXIF tag says; None: it cannot be read."""
+    try:
+        encoded = np.fromfile(file, np.uint8)  # any name, unlike cv2.imread
+        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
+    except (OSError, cv2.error):
+        return None
+    return None if picture is None else np.ascontiguousarray(picture[..., ::-1], np.uint8)
+
+
+def _named_sound(path: str, notes: list[str]) -> Track:
+    """Return the track of a sound file that was asked for by name."""
+    track = decode.scan(path, video=False)
+    if track.sound_s is None:
+        notes.append(f"there is no sound in {path}")
+    return track
+
+
+def _sound_of(folder: Path, notes: list[str]) -> Track | None:
+    """Return the sound in a folder of frames, or beside it; one that cannot be read is passed."""
+    whole = folder.resolve()  # "." has no name
+    beside = [whole.parent / (whole.name + suffix) for suffix in SOUND_SUFFIXES]
+    for file in [*_files_in(folder, SOUND_SUFFIXES), *(f for f in beside if f.is_file())]:
+        try:
+            return decode.scan(str(file), video=False)
+        except MediaError as error:
+            notes.append(f"without its sound: {error}")
+    return None

@@ -80,54 +80,74 @@ def iou(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def squares(
-    times_s: NDArray[np.float64], faces: Sequence[NDArray[np.float32]], margin: float
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    times_s: NDArray[np.float64],
+    looked: NDArray[np.int64],
+    faces: Sequence[NDArray[np.float32]],
+    *,
+    margin: float = 0.0,
+    middle_px: tuple[float, float] = (0.0, 0.0),
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the square that shows the person of the clip in every frame.
 
     Each stretch of frames without a long gap has a person of its own, as the scene may have
-    changed. Frames in which the face was missed take its interpolated place.
+    changed. Frames in which the face was missed, or not looked for, take its interpolated place.
 
     Args:
         times_s: (frame,), ascending.
-        faces: per frame, (face, 5): x, y, width, height, score in px.
+        looked: (looked,), the frames in which faces were sought, ascending.
+        faces: per frame looked at, (face, 5): x, y, width, height, score in px.
         margin: share of the face's height added on each side.
+        middle_px: centre of the picture; of equal tracks the nearer one is taken.
 
     Returns:
-        Boxes (frame, 4) as x0, y0, x1, y1; whether the chosen face was found in the frame
-        (frame,); whether the frame has a box at all (frame,).
+        Boxes (frame, 4) as x0, y0, x1, y1, NaN in stretches without a face; whether the chosen face
+        was found in each frame looked at (looked,).
     """
-    count = len(times_s)
-    boxes = np.zeros((count, 4), np.float32)
-    found = np.zeros(count, np.bool_)
-    placed = np.zeros(count, np.bool_)
-    cuts = np.flatnonzero(np.diff(times_s) > longest_miss(times_s)) + 1
-    for part in np.split(np.arange(count), cuts):
-        tracks = join(times_s[part], [faces[index] for index in part])
+    boxes = np.full((len(times_s), 4), np.nan, np.float32)
+    found = np.zeros(len(looked), np.bool_)
+    seen_s = times_s[looked]
+    cuts = np.flatnonzero(np.diff(seen_s) > longest_miss(seen_s)) + 1
+    stretch_of = np.searchsorted((seen_s[cuts - 1] + seen_s[cuts]) / 2, times_s)
+    for stretch, part in enumerate(np.split(np.arange(len(looked)), cuts)):
+        tracks = join(seen_s[part], [faces[index] for index in part])
         if not tracks:
             continue
-        chosen = max(tracks, key=lambda track: track.weight)
-        boxes[part] = _smooth_squares(times_s[part], chosen, margin)
+        chosen = max(tracks, key=lambda track: (round(track.weight, 3), -_away(track, middle_px)))
+        shown = stretch_of == stretch
+        boxes[shown] = _smooth_squares(times_s[shown], seen_s[part], chosen, margin)
         found[part[chosen.frames]] = True
-        placed[part] = True
-    return boxes, found, placed
+    return boxes, found
+
+
+def _away(track: FaceTrack, middle_px: tuple[float, float]) -> float:
+    """Return how far from the middle a face is on average, in px."""
+    raw = np.stack(track.boxes)
+    centre = (raw[:, :2] + raw[:, 2:4] / 2).mean(axis=0)
+    return float(np.hypot(*(centre - np.array(middle_px))))
 
 
 def _smooth_squares(
-    times_s: NDArray[np.float64], track: FaceTrack, margin: float
+    times_s: NDArray[np.float64],
+    seen_s: NDArray[np.float64],
+    track: FaceTrack,
+    margin: float,
 ) -> NDArray[np.float32]:
-    """Interpolate centre and size over all frames and smooth them over time."""
+    """Interpolate centre and size over the frames looked at, smooth them, and fill in the rest."""
     raw = np.stack(track.boxes).astype(np.float64)
-    shown = times_s[track.frames]
-    centres_and_sides = np.stack(
+    places = np.stack(
         [
-            np.interp(times_s, shown, raw[:, 0] + raw[:, 2] / 2),
-            np.interp(times_s, shown, raw[:, 1] + raw[:, 3] / 2),
-            np.interp(times_s, shown, raw[:, 3] * (1 + 2 * margin)),
+            np.interp(seen_s, seen_s[track.frames], values)
+            for values in (
+                raw[:, 0] + raw[:, 2] / 2,
+                raw[:, 1] + raw[:, 3] / 2,
+                raw[:, 3] * (1 + 2 * margin),
+            )
         ],
         axis=1,
-    )  # (frame, 3)
-    distance = (times_s[:, None] - times_s[None]) / SMOOTH_S
+    )  # (looked, 3): centre x, centre y, side
+    distance = (seen_s[:, None] - seen_s[None]) / SMOOTH_S
     weights = np.exp(-0.5 * distance**2)
-    x, y, side = (weights @ centres_and_sides / weights.sum(1, keepdims=True)).T
+    smooth = weights @ places / weights.sum(1, keepdims=True)
+    x, y, side = (np.interp(times_s, seen_s, values) for values in smooth.T)
     half = side / 2
     return np.stack([x - half, y - half, x + half, y + half], axis=1).astype(np.float32)
