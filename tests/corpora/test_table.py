@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from claip_emo.corpora.base import Corpus, CorpusError, Sample, split_off_validation
+from claip_emo.corpora.base import CorpusError, Sample
 from claip_emo.corpora.load import load_corpus
 from claip_emo.corpora.table import read_table
-from claip_emo.labels import SEVEN, LabelSet
+from claip_emo.labels import SEVEN
 from claip_emo.recipe import DataRecipe
 
 
@@ -55,8 +55,9 @@ def test_a_good_table(folder: Path) -> None:
         b"path;label\na.mp4;anger\nb.mp4;fear\n",
         b"path\tlabel\na.mp4\tanger\nb.mp4\tfear",
         b"Path , Label\n a.mp4 , anger \n\nb.mp4, fear\n",
+        b"path,label,,\na.mp4,anger,,\nb.mp4,fear,,\n,,,\n",
     ],
-    ids=["crlf", "bom", "semicolon", "tab", "spaces"],
+    ids=["crlf", "bom", "semicolon", "tab", "spaces", "padded"],
 )
 def test_as_spreadsheets_write_it(folder: Path, text: bytes) -> None:
     corpus = read_table(table(folder, text))
@@ -77,6 +78,70 @@ def test_every_bad_row_is_told_at_once_with_its_line(folder: Path) -> None:
     assert "line 5: fold is 'x'" in text
     assert "line 6: a.mp4 stands in line 2 already" in text
     assert "line 7: path is empty" in text
+
+
+def test_a_row_of_the_wrong_shape_hides_no_other_problem(folder: Path) -> None:
+    path = table(folder, "path,label\nno.mp4,anger\na.mp4,anger,more\nb.mp4\nc.mp4,angre\n")
+    with pytest.raises(CorpusError) as caught:
+        read_table(path, labels=SEVEN)
+    assert [text.split(":")[0] for text in caught.value.problems] == [
+        "line 2",
+        "line 3",
+        "line 4",
+        "line 5",
+    ]
+
+
+def test_a_quotation_mark_left_open_is_told(folder: Path) -> None:
+    rows = "b.mp4,fear\n" * 20_000  # longer than the longest field that csv reads
+    for text in ('path,label\n"a.mp4,anger\nb.mp4,fear\n', f'path,label\n"a.mp4,anger\n{rows}'):
+        said = problems(table(folder, text))
+        assert "line 2: " in said
+        assert "is a quotation mark left open?" in said
+
+
+def test_a_path_written_twice_in_two_ways(folder: Path) -> None:
+    text = f"path,label\na.mp4,x\n./a.mp4,x\n{folder}/a.mp4,x\n"
+    said = problems(table(folder, text))
+    assert "line 3: ./a.mp4 stands in line 2 already" in said
+    assert "line 4: " in said
+
+
+def test_paths_written_on_windows_and_whole_paths(folder: Path) -> None:
+    (folder / "clips").mkdir()
+    (folder / "clips" / "d.mp4").write_bytes(b"x")
+    corpus = read_table(table(folder, f"path,label\nclips\\d.mp4,x\n{folder}/a.mp4,x\n"))
+    assert [s.path for s in corpus] == [folder / "clips" / "d.mp4", folder / "a.mp4"]
+    assert corpus.samples[0].id == "clips/d"
+
+
+@pytest.mark.parametrize("fold", ["x", "1.5", "-1", "²"])
+def test_a_fold_is_a_whole_number(folder: Path, fold: str) -> None:
+    said = problems(table(folder, f"path,label,fold\na.mp4,x,{fold}\n"))
+    assert f"line 2: fold is {fold!r}; it must be a whole number" in said
+
+
+@pytest.mark.parametrize("path", [".", "/", "..", "x" * 5000, "a\x00b"])
+def test_odd_paths_are_problems_and_no_crash(folder: Path, path: str) -> None:
+    text = f"path,label\n{path},x\n"
+    if len(path) > 2:
+        assert "there is no file" in problems(table(folder, text))
+    else:
+        assert len(read_table(table(folder, text))) == 1
+
+
+def test_missing_files_are_looked_for_only_if_asked(folder: Path) -> None:
+    path = table(folder, "path,label,audio\nno.mp4,,no.wav\n")
+    said = problems(path)
+    assert said.count("there is no file") == 2
+    assert "line 2: label is empty" in said
+    assert "there is no file" not in problems(path, check_files=False)
+
+
+def test_a_header_alone_is_told_with_known_labels_too(folder: Path) -> None:
+    path = table(folder, "path,label\n")
+    assert "no row below the header" in problems(path, labels=SEVEN)
+    assert "no row below" in problems(path, split={"test": {"label": "x"}})
 
 
 @pytest.mark.parametrize(
@@ -103,7 +168,10 @@ def test_a_missing_table(tmp_path: Path) -> None:
 def test_many_problems_are_counted(folder: Path) -> None:
     rows = "".join(f"{i}.mp4,anger\n" for i in range(40))
     text = problems(table(folder, "path,label\n" + rows))
-    assert "and 21 more" in text
+    lines = text.splitlines()
+    assert lines[0] == f"{folder / 'clips.csv'}:"
+    assert len(lines) == 1 + 20 + 1
+    assert lines[-1] == "and 20 more"
 
 
 RULED = "path,label,speaker\na.mp4,anger,p1\nb.mp4,fear,p2\nc.mp4,anger,p3\n"
@@ -115,6 +183,13 @@ def test_a_rule_splits_the_table(folder: Path) -> None:
     assert [s.split for s in corpus] == ["train", "validation", "test"]
 
 
+def test_a_rule_may_name_any_column_and_numbers(folder: Path) -> None:
+    path = table(folder, "path,label,fold,Session\na.mp4,x,1,5\nb.mp4,x,2,6\nc.mp4,x,3,7\n")
+    corpus = read_table(path, split={"dev": {"Session": 6}, "test": {"fold": [3]}})
+    assert [s.split for s in corpus] == ["train", "validation", "test"]
+    assert corpus.samples[1].extra == {"session": "6"}
+
+
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
@@ -122,6 +197,10 @@ def test_a_rule_splits_the_table(folder: Path) -> None:
         ({"test": {"speakr": ["p1"]}}, "is it 'speaker'"),
         ({"tset": {"speaker": ["p1"]}}, "unknown part 'tset'"),
         ({"test": {"speaker": "p1"}, "validation": {"label": "anger"}}, "validation and test"),
+        ({"test": {"speaker": []}}, "matches nothing"),
+        ({"test": {"speaker": "p1", "label": "fear"}}, "matches nothing"),
+        ({"test": ["p1"]}, "needs columns and their values"),
+        ({"val": {"speaker": "p1"}, "dev": {"speaker": "p2"}}, "names the part validation twice"),
     ],
 )
 def test_wrong_rules(folder: Path, rule: dict, says: str) -> None:
@@ -138,53 +217,15 @@ def test_ids_are_unique(folder: Path) -> None:
     (folder / "a.mov").write_bytes(b"x")
     corpus = read_table(table(folder, "path,label\na.mp4,anger\na.mov,anger\nb.mp4,fear\n"))
     assert [s.id for s in corpus] == ["a.mp4", "a.mov", "b"]
+    names = ("a.b.mp4", "a.b", "a.mp4")
+    text = "path,label\n" + "".join(f"{name},x\n" for name in names)
+    corpus = read_table(table(folder, text), check_files=False)
+    assert [s.id for s in corpus] == list(names)
 
 
 def test_a_speaker_in_both_parts_is_warned_of(folder: Path, caplog) -> None:
     read_table(table(folder, "path,label,split,speaker\na.mp4,x,train,p1\nb.mp4,x,test,p1\n"))
     assert "p1" in caplog.text
-
-
-def made(speakers: bool, count: int = 60) -> Corpus:
-    names = ("x", "y", "z")
-    samples = tuple(
-        Sample(
-            f"c{i}",
-            Path(f"c{i}"),
-            names[i % 3],
-            split="train" if i % 10 else "test",
-            speaker=f"p{i % 12}" if speakers else None,
-        )
-        for i in range(count)
-    )
-    return Corpus("made", LabelSet(names), samples)
-
-
-def test_validation_has_speakers_of_its_own() -> None:
-    corpus = split_off_validation(made(True), share=0.2, seed=0)
-    parts = {n: {s.speaker for s in corpus.part(n)} for n in ("train", "validation")}
-    assert not parts["train"] & parts["validation"]
-    assert 0.1 < len(corpus.part("validation")) / 54 < 0.3
-    assert corpus.part("test").samples == made(True).part("test").samples
-
-
-def test_validation_without_speakers_is_even_over_classes() -> None:
-    corpus = split_off_validation(made(False), share=0.2, seed=0)
-    counts = corpus.part("validation").counts().values()
-    assert max(counts) - min(counts) <= 1
-    assert sum(counts) == pytest.approx(0.2 * 54, abs=2)
-
-
-@pytest.mark.parametrize("speakers", [True, False])
-def test_the_choice_depends_on_the_seed_and_not_on_the_order(speakers: bool) -> None:
-    def chosen(corpus: Corpus, seed: int) -> set[str]:
-        part = split_off_validation(corpus, share=0.2, seed=seed).part("validation")
-        return {s.id for s in part}
-
-    corpus = made(speakers)
-    turned = Corpus(corpus.name, corpus.labels, corpus.samples[::-1])
-    assert chosen(corpus, 1) == chosen(turned, 1)
-    assert len({frozenset(chosen(corpus, seed)) for seed in range(8)}) > 2
 
 
 def test_a_fold_is_tested_on(folder: Path) -> None:

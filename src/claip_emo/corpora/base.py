@@ -11,19 +11,23 @@ from claip_emo.labels import LabelSet
 
 PARTS = ("train", "validation", "test")
 PROBLEMS_SHOWN = 20
+DRAWS = 200  # of speakers to validate on, among which the best is taken
+GOOD_MISS = 0.03  # share of the clips by which a draw of speakers may miss the share wanted
 
 
 class CorpusError(ValueError):
     """A corpus that cannot be used; ``problems`` names everything that is wrong with it."""
 
-    def __init__(self, problems: Iterable[str]):
-        """Take one sentence per problem."""
+    def __init__(self, problems: Iterable[str], where: str = ""):
+        """Take one sentence per problem, and the file that all of them are about."""
         self.problems = tuple(problems)
-        super().__init__(self.problems)
+        self.where = where
+        super().__init__(self.problems, where)
 
     def __str__(self) -> str:
-        """List the problems, a line each; beyond 20 they are counted."""
-        shown = list(self.problems[:PROBLEMS_SHOWN])
+        """List the problems, a line each, below their file; beyond 20 they are counted."""
+        shown = [f"{self.where}:"] if self.where else []
+        shown += self.problems[:PROBLEMS_SHOWN]
         if len(self.problems) > PROBLEMS_SHOWN:
             shown.append(f"and {len(self.problems) - PROBLEMS_SHOWN} more")
         return "\n".join(shown)
@@ -84,18 +88,24 @@ class Corpus:
         return found
 
 
-def split_off_validation(corpus: Corpus, *, share: float, seed: int) -> Corpus:
+def split_off_validation(corpus: Corpus, *, share: float = 0.15, seed: int) -> Corpus:
     """Move a share of the training samples to a validation part.
 
     Whole speakers move where every training sample names one (and there are at least two), else
     clips, class by class. The choice depends on the seed and the names only, not on the order of
-    the samples.
+    the samples. Speakers are chosen so that, as far as it is possible, every class stays in
+    training and is in validation too, and the share is met.
 
     Args:
         corpus: with samples of the part ``train``.
         share: of the training samples, between 0 and 1.
         seed: of the choice.
+
+    Raises:
+        CorpusError: if the share is not between 0 and 1.
     """
+    if not 0 < share < 1:
+        raise CorpusError([f"The share of validation must lie between 0 and 1; it is {share}."])
     train = [sample for sample in corpus.samples if sample.split == "train"]
     speakers = {sample.speaker for sample in train}
     if None not in speakers and len(speakers) > 1:
@@ -112,17 +122,40 @@ def split_off_validation(corpus: Corpus, *, share: float, seed: int) -> Corpus:
 
 
 def _choose_speakers(train: list[Sample], share: float, seed: int) -> set[str]:
-    wanted = share * len(train)
+    """Return the ids of the best of some draws of speakers; the first good one is taken."""
     by_speaker: dict[str, list[Sample]] = {}
     for sample in train:
         by_speaker.setdefault(str(sample.speaker), []).append(sample)
-    moved: set[str] = set()
-    for speaker in sorted(by_speaker, key=lambda name: _draw(seed, name)):
-        grown = len(moved) + len(by_speaker[speaker])
-        one_left = len(moved) + len(by_speaker[speaker]) == len(train)
-        if not one_left and (not moved or abs(grown - wanted) < abs(len(moved) - wanted)):
-            moved |= {sample.id for sample in by_speaker[speaker]}
-    return moved
+    size = {speaker: len(samples) for speaker, samples in by_speaker.items()}
+    classes = {speaker: {s.label for s in samples} for speaker, samples in by_speaker.items()}
+    every = set().union(*classes.values())
+    wanted = share * len(train)
+    best: tuple[tuple[int, int, float], set[str]] | None = None
+    for number in range(DRAWS):
+        order = sorted(size, key=lambda name: _draw(seed, f"{number}/{name}"))
+        chosen = _fill(order, size, wanted)
+        lost_to_training = every - set().union(*(classes[s] for s in size.keys() - chosen))
+        not_validated = every - set().union(*(classes[s] for s in chosen))
+        miss = abs(sum(size[s] for s in chosen) - wanted) / len(train)
+        cost = (len(lost_to_training), len(not_validated), max(0.0, miss - GOOD_MISS))
+        if best is None or cost < best[0]:
+            best = (cost, chosen)
+        if cost == (0, 0, 0.0):
+            break
+    assert best is not None
+    return {sample.id for speaker in best[1] for sample in by_speaker[speaker]}
+
+
+def _fill(order: list[str], size: Mapping[str, int], wanted: float) -> set[str]:
+    """Take speakers in order while that brings their clips nearer to the number wanted."""
+    chosen: set[str] = set()
+    filled = 0
+    for speaker in order:
+        nearer = abs(filled + size[speaker] - wanted) < abs(filled - wanted)
+        if nearer and len(chosen) + 1 < len(size):
+            chosen.add(speaker)
+            filled += size[speaker]
+    return chosen or {min(order, key=lambda name: size[name])}
 
 
 def _choose_clips(train: list[Sample], share: float, seed: int) -> set[str]:
@@ -130,7 +163,7 @@ def _choose_clips(train: list[Sample], share: float, seed: int) -> set[str]:
     for label in {sample.label for sample in train}:
         ids = sorted((s.id for s in train if s.label == label), key=lambda name: _draw(seed, name))
         count = round(share * len(ids))
-        moved |= set(ids[: max(count, 1) if len(ids) > 1 else 0])
+        moved |= set(ids[: min(max(count, 1), len(ids) - 1)])
     return moved
 
 

@@ -8,9 +8,10 @@ for tests, and as stand-ins for corpora that cannot be had.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -21,11 +22,16 @@ import av
 import numpy as np
 
 from claip_emo.corpora.synthetic_face import EXPRESSIONS, Person, draw_frames
-from claip_emo.corpora.synthetic_voice import MANNERS, RATE_HZ, Voice, loudness_per_frame, speak
+from claip_emo.corpora.synthetic_voice import MANNERS, RATE_HZ, Phrasing, Voice, speak
 from claip_emo.labels import SEVEN
 
 TABLE = "clips.csv"
 SETTINGS = "clips.json"
+DRAWING = 2  # of faces and voices; raise it when they change, so that older clips are made anew
+# With `veryfast`, x264 encoded the same frames differently in a third of 990 trials, on one thread
+# too; without lookahead and B-frames in none. The same seed must make the same clip.
+H264 = {"preset": "superfast", "bf": "0", "rc-lookahead": "0", "crf": "20", "threads": "1"}
+AAC = {"aac_coder": "fast"}  # the default coder takes longer than all the rest of a clip
 Progress = Callable[[int, int], None]
 
 
@@ -73,12 +79,20 @@ def make_clip(
         duration_s: length.
         with_video: whether it has a picture.
         with_audio: whether it has sound.
+
+    Raises:
+        LabelError: for an emotion that is none of the seven.
+        ValueError: for a size that h264 cannot hold, or a clip without picture and sound.
     """
+    if not (with_video or with_audio):
+        raise ValueError("A clip needs a picture or sound.")
+    _check(size_px, fps, duration_s)
     who = np.random.default_rng((seed, person))
     face, voice = Person.drawn(who), Voice.drawn(who)
     # Face and voice have generators of their own: neither tells anything of the other's draws.
     key = (seed, person, SEVEN.index_of(emotion), take)
-    sound = speak(voice, emotion, np.random.default_rng((*key, 1)), duration_s)
+    phrasing = Phrasing.drawn(np.random.default_rng((*key, 3)), duration_s)
+    sound = speak(voice, emotion, np.random.default_rng((*key, 1)), duration_s, phrasing)
     count = max(1, round(duration_s * fps))
     frames = None
     if with_video:
@@ -88,7 +102,7 @@ def make_clip(
             np.random.default_rng((*key, 2)),
             count=count,
             size_px=size_px,
-            loudness=loudness_per_frame(sound, count),
+            mouth=phrasing.mouth(count, duration_s),
         )
     _write(path, frames, sound if with_audio else None, fps)
     return path
@@ -120,15 +134,17 @@ def make_corpus(
         size_px: side of the square frames.
         fps: frames per second.
         duration_s: length of a clip.
-        processes: processes that make clips.
+        processes: processes that make clips; 1 makes them in this one.
         progress: told how many clips are made of how many.
 
     Raises:
-        ValueError: if no people would be left to train on.
+        ValueError: if no people would be left to train on, or for a size that h264 cannot hold.
     """
+    _check(size_px, fps, duration_s)
     if people - test_people - validation_people < 1:
         raise ValueError("Nobody is left to train on: more people, or fewer to test, are needed.")
     settings = {
+        "drawing": DRAWING,
         "people": people,
         "clips_per_emotion": clips_per_emotion,
         "test_people": test_people,
@@ -140,14 +156,10 @@ def make_corpus(
     }
     table = directory / TABLE
     stored = directory / SETTINGS
-    if table.is_file() and stored.is_file() and json.loads(stored.read_text()) == settings:
-        return table
-    table.unlink(missing_ok=True)
     clips = directory / "clips"
-    if not stored.is_file() or json.loads(stored.read_text()) != settings:
+    if _stored(stored) != settings:
+        table.unlink(missing_ok=True)
         shutil.rmtree(clips, ignore_errors=True)  # of other settings, or not known of which
-    clips.mkdir(parents=True, exist_ok=True)
-    stored.write_text(json.dumps(settings, indent=2) + "\n")
     plans = [
         ClipPlan(person, emotion, take, seed, size_px, fps, duration_s)
         for person in range(people)
@@ -155,14 +167,49 @@ def make_corpus(
         for take in range(clips_per_emotion)
     ]
     missing = [plan for plan in plans if not (clips / plan.name).is_file()]
-    make = partial(_make, clips)
+    if table.is_file() and not missing:
+        return table
+    table.unlink(missing_ok=True)
+    clips.mkdir(parents=True, exist_ok=True)
+    _write_whole(stored, json.dumps(settings, indent=2) + "\n")
     done = len(plans) - len(missing)
-    with ProcessPoolExecutor(processes) as pool:
-        for number, _ in enumerate(pool.map(make, missing, chunksize=8), start=done + 1):
-            if progress is not None:
-                progress(number, len(plans))
-    _write_table(table, plans, people - test_people - validation_people, people - test_people)
+    for number, _ in enumerate(_made(clips, missing, processes), start=done + 1):
+        if progress is not None:
+            progress(number, len(plans))
+    train = people - test_people - validation_people
+    _write_whole(table, _table(plans, train, people - test_people))
     return table
+
+
+def _check(size_px: int, fps: int, duration_s: float) -> None:
+    if size_px < 16 or size_px % 2:
+        raise ValueError(f"size_px must be even and at least 16; it is {size_px}.")
+    if fps < 1 or duration_s < 0.1:
+        raise ValueError("A clip needs at least one frame per second and 0.1 s.")
+
+
+def _stored(path: Path) -> object:
+    """Return the settings of the clips that are there; None if they cannot be told."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write by rename: a file that is there is complete."""
+    partial_path = path.with_name(f"{path.name}.partial")
+    partial_path.write_text(text, encoding="utf-8", newline="")
+    partial_path.replace(path)
+
+
+def _made(clips: Path, plans: list[ClipPlan], processes: int) -> Iterator[None]:
+    make = partial(_make, clips)
+    if processes <= 1 or len(plans) <= 1:
+        yield from map(make, plans)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        yield from pool.map(make, plans, chunksize=8)
 
 
 def _make(folder: Path, plan: ClipPlan) -> None:
@@ -172,25 +219,26 @@ def _make(folder: Path, plan: ClipPlan) -> None:
     partial_path.rename(folder / plan.name)
 
 
-def _write_table(table: Path, plans: list[ClipPlan], train: int, not_test: int) -> None:
-    partial_path = table.with_suffix(".partial")
-    with partial_path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "split", "speaker", "looks_like", "sounds_like"])
-        for plan in plans:
-            part = "train" if plan.person < train else "test"
-            part = "validation" if train <= plan.person < not_test else part
-            writer.writerow(
-                [
-                    f"clips/{plan.name}",
-                    plan.emotion,
-                    part,
-                    f"person{plan.person:02d}",
-                    " or ".join(e for e in SEVEN if EXPRESSIONS[e] == EXPRESSIONS[plan.emotion]),
-                    " or ".join(e for e in SEVEN if MANNERS[e] == MANNERS[plan.emotion]),
-                ]
-            )
-    partial_path.replace(table)
+def _table(plans: list[ClipPlan], train: int, not_test: int) -> str:
+    """Return the CSV; its last columns name what a clip may be taken for by face or voice alone."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ("path", "label", "split", "speaker", "face_looks_like", "voice_sounds_like")
+    writer.writerow(columns)
+    for plan in plans:
+        part = "train" if plan.person < train else "test"
+        part = "validation" if train <= plan.person < not_test else part
+        writer.writerow(
+            [
+                f"clips/{plan.name}",
+                plan.emotion,
+                part,
+                f"person{plan.person:02d}",
+                " or ".join(e for e in SEVEN if EXPRESSIONS[e] == EXPRESSIONS[plan.emotion]),
+                " or ".join(e for e in SEVEN if MANNERS[e] == MANNERS[plan.emotion]),
+            ]
+        )
+    return text.getvalue()
 
 
 def _write(path: Path, frames: np.ndarray | None, sound: np.ndarray | None, fps: int) -> None:
@@ -198,13 +246,12 @@ def _write(path: Path, frames: np.ndarray | None, sound: np.ndarray | None, fps:
     with av.open(str(path), "w") as container:
         picture = None
         if frames is not None:
-            options = {"preset": "veryfast", "crf": "20", "threads": "1"}
-            picture = container.add_stream("libx264", rate=fps, options=options)
+            picture = container.add_stream("libx264", rate=fps, options=H264)
             picture.height, picture.width = frames.shape[1:3]
             picture.pix_fmt = "yuv420p"
         voice = None
         if sound is not None:
-            voice = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+            voice = container.add_stream("aac", rate=RATE_HZ, layout="mono", options=AAC)
             voice.bit_rate = 64_000
         if picture is not None and frames is not None:
             for index, array in enumerate(frames):

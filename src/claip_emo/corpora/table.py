@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -59,31 +60,68 @@ def read_table(
         CorpusError: naming every problem with its line.
     """
     path = Path(path)
-    rows, columns = _rows(path)
+    rows, columns, misshapen = _rows(path)
+    if not rows and not misshapen:
+        raise CorpusError([f"{path}: there is no row below the header."])
     problems: list[str] = []
     if split and "split" in columns:
         problems.append("data.split is given, but the table has a split column; leave out one.")
+        split = None
     rule = _rule(split or {}, columns, rows, problems)
     names = [row.cells["label"] for row in rows if row.cells["label"]]
     known = labels or (LabelSet.found_in(names) if names else None)
     samples: list[Sample] = []
     first_line: dict[str, int] = {}
+    bad_rows = list(misshapen)
     for row in rows:
         found = _problems(row, known, path.parent, first_line, check_files)
         part, wrong = _part(row, rule)
-        problems += [f"line {row.line}: {text}" for text in [*found, *wrong]]
+        bad_rows += [(row.line, text) for text in [*found, *wrong]]
         if not found and not wrong:
             samples.append(_sample(row, columns, path.parent, part))
+    bad_rows.sort(key=lambda bad: bad[0])
+    problems += [f"line {line}: {text}" for line, text in bad_rows]
     if problems:
-        raise CorpusError([f"{path}:", *problems])
-    if known is None:
-        raise CorpusError([f"{path}: there is no row below the header."])
+        raise CorpusError(problems, where=str(path))
+    assert known is not None
     corpus = Corpus(path.stem, known, tuple(_named(samples)))
     _warn_of_shared_speakers(corpus)
     return corpus
 
 
-def _rows(path: Path) -> tuple[list[_Row], list[str]]:
+def _rows(path: Path) -> tuple[list[_Row], list[str], list[tuple[int, str]]]:
+    """Return rows, columns, and the lines whose number of fields is wrong."""
+    text = _text(path)
+    header = text.lstrip("\r\n").splitlines()[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    columns: list[str] = []
+    rows: list[_Row] = []
+    misshapen: list[tuple[int, str]] = []
+    end = 0
+    try:
+        for raw in reader:
+            begin, end = end + 1, reader.line_num
+            cells = [cell.strip() for cell in raw]
+            while len(cells) > len(columns) and not cells[-1]:
+                cells.pop()  # spreadsheets pad rows with nameless cells
+            if not any(cells):
+                continue
+            if not columns:
+                columns = [cell.lower() for cell in cells]
+                _check_columns(path, columns)
+            elif len(cells) != len(columns):
+                said = f"{len(cells)} fields, but the header has {len(columns)}"
+                hint = "; is a quotation mark left open?" if end > begin else ""
+                misshapen.append((begin, f"{said}{hint}."))
+            else:
+                rows.append(_Row(begin, dict(zip(columns, cells, strict=True))))
+    except csv.Error as error:
+        misshapen.append((end + 1, f"{error}; is a quotation mark left open?"))
+    return rows, columns, misshapen
+
+
+def _text(path: Path) -> str:
     if not path.is_file():
         what = "is a folder; name the CSV in it" if path.is_dir() else "does not exist"
         raise CorpusError([f"{path} {what}."])
@@ -95,30 +133,7 @@ def _rows(path: Path) -> tuple[list[_Row], list[str]]:
         ) from error
     if not text.strip():
         raise CorpusError([f"{path} is empty; its first line must name path,label."])
-    header = text.lstrip("\r\n").splitlines()[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    columns: list[str] = []
-    rows: list[_Row] = []
-    problems: list[str] = []
-    end = 0
-    for cells in reader:
-        begin, end = end + 1, reader.line_num
-        if not any(cell.strip() for cell in cells):
-            continue
-        if not columns:
-            columns = [cell.strip().lower() for cell in cells]
-            _check_columns(path, columns)
-        elif len(cells) != len(columns):
-            problems.append(
-                f"line {begin}: {len(cells)} fields, but the header has {len(columns)}."
-            )
-        else:
-            stripped = (cell.strip() for cell in cells)
-            rows.append(_Row(begin, dict(zip(columns, stripped, strict=True))))
-    if problems:
-        raise CorpusError([f"{path}:", *problems])
-    return rows, columns
+    return text
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
@@ -146,43 +161,64 @@ def _rule(
 ) -> dict[str, dict[str, set[str]]]:
     """Check a rule against the table and bring its values to sets of strings."""
     rule: dict[str, dict[str, set[str]]] = {}
-    for part, conditions in split.items():
-        if part not in SPLIT_NAMES:
-            problems.append(f"data.split: unknown part {part!r}; it is train, validation or test.")
-            continue
-        for column, values in conditions.items():
-            if column not in columns:
-                near = get_close_matches(column, columns, 1)
-                hint = f"; is it {near[0]!r}?" if near else ""
-                problems.append(f"data.split: the table has no column {column!r}{hint}")
-                continue
-            wanted = {str(v) for v in (values if isinstance(values, list | tuple) else [values])}
-            there = {row.cells[column] for row in rows}
-            if lost := sorted(wanted - there):
-                problems.append(
-                    f"data.split: no row has {column} {', '.join(lost)}; "
-                    f"the table has {', '.join(sorted(there)[:8])}"
-                )
-            rule.setdefault(SPLIT_NAMES[part], {})[column] = wanted
+    for written, conditions in split.items():
+        part = SPLIT_NAMES.get(written)
+        if part is None:
+            what = f"unknown part {written!r}; it is train, validation or test."
+            problems.append(f"data.split: {what}")
+        elif part in rule:
+            problems.append(f"data.split names the part {part} twice.")
+        elif not isinstance(conditions, Mapping) or not conditions:
+            problems.append(
+                f"data.split: {written} needs columns and their values, such as "
+                f"{{{written}: {{speaker: [actor17]}}}}."
+            )
+        else:
+            said = len(problems)
+            rule[part] = _conditions(conditions, columns, rows, problems)
+            if len(problems) == said and not any(_matches(row, rule[part]) for row in rows):
+                problems.append(f"data.split: no row is in {written}; its rule matches nothing.")
     return rule
+
+
+def _conditions(
+    conditions: Mapping[str, Any], columns: list[str], rows: list[_Row], problems: list[str]
+) -> dict[str, set[str]]:
+    checked: dict[str, set[str]] = {}
+    for written, values in conditions.items():
+        column = str(written).strip().lower()  # as the header's names are read
+        if column not in columns:
+            near = get_close_matches(column, columns, 1)
+            hint = f"; is it {near[0]!r}?" if near else f"; it has {', '.join(columns)}"
+            problems.append(f"data.split: the table has no column {written!r}{hint}")
+            continue
+        several = isinstance(values, list | tuple | set | frozenset | range)
+        checked[column] = {str(value).strip() for value in (values if several else [values])}
+        there = {row.cells[column] for row in rows}
+        if lost := sorted(checked[column] - there):
+            problems.append(
+                f"data.split: no row has {column} {', '.join(lost)}; "
+                f"the table has {', '.join(sorted(there)[:8])}"
+            )
+    return checked
+
+
+def _matches(row: _Row, conditions: Mapping[str, set[str]]) -> bool:
+    return bool(conditions) and all(row.cells[name] in some for name, some in conditions.items())
 
 
 def _part(row: _Row, rule: Mapping[str, Mapping[str, set[str]]]) -> tuple[str | None, list[str]]:
     """Return the part of a row, by its own column or by the rule."""
-    if given := row.cells.get("split"):
+    if "split" in row.cells:
+        given = row.cells["split"]
         part = SPLIT_NAMES.get(given.lower())
         if part is None:
-            return None, [f"split is {given!r}; it must be train, validation or test."]
+            what = f"is {given!r}" if given else "is empty"
+            return None, [f"split {what}; it must be train, validation or test."]
         return part, []
-    matched = [
-        part
-        for part, conditions in rule.items()
-        if all(row.cells[column] in wanted for column, wanted in conditions.items())
-    ]
+    matched = [part for part, conditions in rule.items() if _matches(row, conditions)]
     if len(matched) > 1:
         return None, [f"data.split puts this row into {' and '.join(matched)}."]
-    if "split" in row.cells and not matched:
-        return None, ["split is empty; it must be train, validation or test."]
     return (matched[0] if matched else "train"), []
 
 
@@ -195,21 +231,22 @@ def _problems(
 ) -> list[str]:
     problems = []
     path, label = row.cells["path"], row.cells["label"]
+    same = os.path.normpath(_located(folder, path))
     if not path:
         problems.append("path is empty.")
-    elif path in first_line:
-        problems.append(f"{path} stands in line {first_line[path]} already.")
+    elif same in first_line:
+        problems.append(f"{path} stands in line {first_line[same]} already.")
     else:
-        first_line[path] = row.line
-        for name in ("path", "audio") if check_files else ():
-            if row.cells.get(name) and not (folder / row.cells[name]).exists():
-                problems.append(f"there is no file {folder / row.cells[name]}.")
+        first_line[same] = row.line
+    for name in ("path", "audio") if check_files else ():
+        if (written := row.cells.get(name)) and not os.path.exists(_located(folder, written)):
+            problems.append(f"there is no file {folder / written}.")
     if not label:
         problems.append("label is empty.")
     elif labels is not None and label not in labels:
         problems.append(labels.explain_unknown(label))
     fold = row.cells.get("fold", "")
-    if fold and not fold.lstrip("+").isdigit():
+    if fold and not (fold.isascii() and fold.isdigit()):
         problems.append(f"fold is {fold!r}; it must be a whole number.")
     return problems
 
@@ -218,9 +255,9 @@ def _sample(row: _Row, columns: list[str], folder: Path, part: str | None) -> Sa
     cells = row.cells
     return Sample(
         id=PurePosixPath(cells["path"].replace("\\", "/")).as_posix(),
-        path=folder / cells["path"],
+        path=_located(folder, cells["path"]),
         label=cells["label"],
-        audio_path=folder / cells["audio"] if cells.get("audio") else None,
+        audio_path=_located(folder, cells["audio"]) if cells.get("audio") else None,
         split=part,
         fold=int(cells["fold"]) if cells.get("fold") else None,
         speaker=cells.get("speaker") or None,
@@ -228,11 +265,25 @@ def _sample(row: _Row, columns: list[str], folder: Path, part: str | None) -> Sa
     )
 
 
+def _located(folder: Path, written: str) -> Path:
+    """Return where a file lies; a table written on Windows separates folders by backslashes."""
+    path = folder / written
+    if "\\" in written and not os.path.exists(path):
+        path = folder / written.replace("\\", "/")
+    return path
+
+
 def _named(samples: list[Sample]) -> list[Sample]:
     """Name samples by their path without its ending, unless two would be named alike."""
-    short = {s.id: PurePosixPath(s.id).with_suffix("").as_posix() for s in samples}
+    short = {s.id: _without_ending(s.id) for s in samples}
     often = Counter(short.values())
+    often.update(long for long in short if short[long] != long)
     return [replace(s, id=short[s.id]) if often[short[s.id]] == 1 else s for s in samples]
+
+
+def _without_ending(name: str) -> str:
+    path = PurePosixPath(name)
+    return path.with_suffix("").as_posix() if path.name else name
 
 
 def _warn_of_shared_speakers(corpus: Corpus) -> None:
