@@ -10,7 +10,12 @@ import pytest
 from PIL import Image
 
 from claip_emo.evaluation.predictions import Predictions, PredictionsError, metrics
-from claip_emo.evaluation.report import sentence, surest_mistakes, thumbnail_name, write_report
+from claip_emo.evaluation.report import (
+    read_history,
+    surest_mistakes,
+    thumbnail_name,
+    write_report,
+)
 from claip_emo.labels import SEVEN, LabelSet
 
 EVIL = "<script>alert(1)</script>|x"
@@ -75,16 +80,23 @@ def test_the_page_says_what_the_figures_say(tmp_path) -> None:
     ]  # fmt: skip
     lines = [json.dumps(row) for row in history]
     (tmp_path / "history.jsonl").write_text("\n".join(lines) + '\n{"step": 3, "ev')
-    page_path = write_report(run(tmp_path, scored, title="Trial", selection="validation"))
+    page_path = write_report(run(tmp_path, scored, title="Trial", selection="validation", seed=1))
     text = page_path.read_text()
     page = Page(text)
     found = metrics(scored)
     assert page.counts == [c for row in found["confusion"]["matrix"] for c in row]
     assert f"{100 * found['war']:.1f} %" in text
+    assert (
+        f"95 % interval {' to '.join(f'{100 * v:.1f} %' for v in found['interval_95']['uar'])}"
+        in text
+    )
+    for values in found["per_class"].values():
+        assert f"{100 * values['f1']:.1f} %" in text
+    assert f"{100 * found['calibration_error']:.1f} %" in text
     for part in found["by_modality"].values():
         assert f"{100 * part['war']:.1f} %" in text
     assert page.sections == [
-        "modalities", "confusion", "classes", "curves", "calibration", "mistakes", "run",
+        "modalities", "confusion", "classes", "curves", "calibration", "mistakes", "run", "words",
     ]  # fmt: skip
     assert "epoch 1" in text
     assert json.loads((tmp_path / "metrics.json").read_text())["war"] == found["war"]
@@ -102,14 +114,37 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path) -> None:
     assert page.scripts == 0
     assert any(v.startswith("data:image/jpeg;base64,") for v in page.loaded)
     assert [v for v in page.loaded if not v.startswith(("data:", "#"))] == []
+    text = (tmp_path / "report.html").read_text()
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    links = set(re.findall(r'\bhref="(http[^"]*)"', text))
+    assert links == {"https://arxiv.org/abs/2509.14527"}
+    assert re.search(r'<img [^>]*alt="A frame of ', text)
+
+
+def test_ids_stand_once_and_are_what_is_referred_to(tmp_path) -> None:
+    history = [{"event": "validation", "step": 1, "epoch": 1, "loss": 1, "war": 0.5, "uar": 0.5}]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, history)))
+    text = write_report(run(tmp_path, rows())).read_text()
+    ids = re.findall(r'\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    referred = re.findall(r'href="#([^"]*)"|url\(#([^)]*)\)|labelledby="([^"]*)"', text)
+    assert {name for names in referred for name in names if name} <= set(ids)
 
 
 def test_names_of_users_are_escaped(tmp_path) -> None:
     labels = LabelSet([EVIL, "b"])
     scored = rows(labels, count=10, hit=0.5)
-    text = write_report(run(tmp_path, scored, title=EVIL, corpus=EVIL)).read_text()
+    facts = dict.fromkeys(("title", "corpus", "corpus_note", "backbone", "selection"), EVIL)
+    facts |= {"counts": {EVIL: 1}, "versions": {EVIL: EVIL}, EVIL: EVIL, "command": EVIL}
+    (tmp_path / "history.jsonl").write_text(
+        json.dumps({"event": "validation", "step": 1, "epoch": 1, "loss": EVIL, "war": 0.5})
+    )
+    text = write_report(run(tmp_path, scored, **facts)).read_text()
     assert "<script" not in text
+    assert text.count("&lt;script&gt;") > 8
     markdown = (tmp_path / "report.md").read_text()
+    assert "<script" not in re.sub("`[^`]*`", "", markdown)
     body = [line for line in markdown.splitlines() if line.startswith("| &lt;script")]
     assert body
     assert all("\\|x" in line for line in body)
@@ -119,6 +154,7 @@ def test_many_classes(tmp_path) -> None:
     labels = LabelSet([f"class {i}" for i in range(43)])
     page = Page(write_report(run(tmp_path, rows(labels, count=86))).read_text())
     assert len(page.counts) == 43**2
+    assert "matrix many" in (tmp_path / "report.html").read_text()
 
 
 def test_an_absent_class_no_mistakes_and_only_sound(tmp_path) -> None:
@@ -137,6 +173,92 @@ def test_an_absent_class_no_mistakes_and_only_sound(tmp_path) -> None:
     text = write_report(run(tmp_path, wider)).read_text()
     assert "It made none." in text
     assert "Only the audio was scored." in text
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    assert found["per_class"]["c"]["recall"] is None
+    assert found["uar"] == 1
+    assert re.search(r'<th scope="row">c</th>.*\n<td [^>]*data-name="Recall">–</td>', text)
+    assert "Gain of using both" not in text
+
+
+def test_the_metrics_of_other_predictions_are_written_anew(tmp_path) -> None:
+    path = tmp_path / "metrics.json"
+    good = metrics(rows())
+    kept = good | {"interval_95": {"war": [0.1, 0.2], "uar": [0.1, 0.2]}, "mine": 1}
+    path.write_text(json.dumps(kept))
+    assert "10.0 % to 20.0 %" in write_report(run(tmp_path, rows())).read_text()
+    assert json.loads(path.read_text()) == kept
+    for stale in ('{"war": 0.1, ', "[]", '{"by_modality": 3}', json.dumps(metrics(rows(hit=0.2)))):
+        path.write_text(stale)
+        write_report(tmp_path)
+        assert json.loads(path.read_text()) == good
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"parameters": {"trainable": 3}, "counts": {}, "seconds": None, "version": None},
+        {"parameters": None, "counts": [1], "seconds": "long", "versions": "many", "title": None},
+        {"parameters": {"total": 1, "trainable": 0, "share": None}, "selection": 3, "folds": [1]},
+    ],
+)
+def test_facts_of_any_shape_are_no_reason_to_fail(tmp_path, facts: dict) -> None:
+    page = Page(write_report(run(tmp_path, rows(), **facts)).read_text())
+    assert page.sections[0] == "modalities"
+    (tmp_path / "run.json").write_text("{broken")
+    assert "run" not in Page(write_report(tmp_path).read_text()).sections
+
+
+def test_the_note_of_a_constructed_corpus_stands_before_the_figures(tmp_path) -> None:
+    text = write_report(run(tmp_path, rows(), corpus_note="Drawn & made.")).read_text()
+    assert text.index('<p class="notice">Drawn &amp; made.</p>') < text.index('class="tiles"')
+    assert "> Drawn &amp; made." in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("selection", "epoch", "says"),
+    [
+        ("validation", "2", "the test part chose nothing"),
+        ("last", "3", "The last epoch was kept"),
+        ("best_on_test", "2", "picked by its score on these very test clips"),
+    ],
+)
+def test_how_the_epoch_was_picked(tmp_path, selection: str, epoch: str, says: str) -> None:
+    history = [
+        {"event": "validation", "step": e, "epoch": e, "loss": 1 / e, "war": w, "uar": w, "best": b}
+        for e, w, b in ((1, 0.4, True), (2, 0.5, True), (3, 0.45, False))
+    ]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, history)))
+    text = write_report(run(tmp_path, rows(), selection=selection)).read_text()
+    assert f"Kept: epoch {epoch}, with" in text
+    assert f"kept (epoch {epoch})" in text
+    assert says in text
+    assert text.count('<p class="notice">') == (selection == "best_on_test")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"event": "train", "step": 1, "epoch": 0.5, "loss": 2.0}],
+        [
+            {"event": "train", "step": 1, "epoch": 0.5, "loss": 2.0},
+            {"event": "validation", "step": 1, "best": True, "war": 0.5},
+        ],
+        [{"event": "validation", "step": 1, "epoch": 1}],
+        [{"event": "validation", "step": 1, "best": True}],
+        [{"event": "train", "step": 1, "epoch": 1, "loss": float("nan")}, {"step": 2}],
+    ],
+)
+def test_a_history_with_gaps(tmp_path, lines: list) -> None:
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    text = write_report(run(tmp_path, rows())).read_text()
+    assert ("curves" in Page(text).sections) == ("loss" in lines[0] and lines[0]["loss"] == 2)
+
+
+def test_a_history_that_a_kill_cut_short(tmp_path) -> None:
+    path = tmp_path / "history.jsonl"
+    assert read_history(path) == []
+    path.write_bytes(b'{"step": 1}\n{"event": "no step"}\n{"step": 2, "event": "tr\xc3')
+    assert read_history(path) == [{"step": 1}]
 
 
 def test_what_is_no_run_names_the_commands(tmp_path) -> None:
@@ -158,27 +280,3 @@ def test_thumbnails_have_names_of_their_own() -> None:
     names = {thumbnail_name(i) for i in ("a/b", "a-b", "../../etc/passwd", "ü", "a" * 300, "")}
     assert len(names) == 6
     assert all(re.fullmatch(r"[A-Za-z0-9_-]+\.jpg", name) for name in names)
-
-
-@pytest.mark.parametrize(
-    ("both", "best", "says"),
-    [
-        ((0.9, 0.85, 0.95), (0.5, 0.4, 0.6), "clearly better than the face alone"),
-        ((0.6, 0.5, 0.7), (0.55, 0.45, 0.65), "the 95 % intervals overlap"),
-        ((0.5, 0.4, 0.6), (0.6, 0.5, 0.7), "not better than the face alone"),
-    ],
-)
-def test_the_sentence_claims_no_more_than_the_figures(both, best, says: str) -> None:
-    def part(values):
-        return {"war": values[0], "uar": values[0], "interval_95": {"war": list(values[1:])}}
-
-    scored = {
-        "war": both[0],
-        "modality": "audiovisual",
-        "by_modality": {
-            "audiovisual": part(both),
-            "video": part(best),
-            "audio": part((0.1, 0, 0.2)),
-        },
-    }
-    assert says in sentence(scored)

@@ -1,92 +1,150 @@
-"""Figures of the report as inline SVG: they have no background and take the page's text colour."""
+"""Figures of the report as inline SVG: no background, and the page's own colours, light or dark."""
 
 from __future__ import annotations
 
 import io
+import math
 import re
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from claip_emo.metrics import Reliability
 
-INK = "#0a0b0c"  # a colour that nothing else has: replaced by the page's own text colour
-BLUE, ORANGE, GREY = "#4c8bd6", "#e08a3c", "#8a8f98"
-SIZE_IN = (5.6, 3.0)
+# Colours that nothing else has: each is replaced by a variable of the page's style sheet.
+INK, SOFT, LINE = "#0a0b0c", "#8a8f98", "#d4d6da"
+FIRST, SECOND = "#2f6fbd", "#c56a1a"
+VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", FIRST: "accent", SECOND: "warm"}
+SIZE_IN = (5.2, 3.1)
+FEW = 5  # clips in a bin, under which its height says little
 
 
-def learning_curves(history: list[dict[str, Any]]) -> list[str]:
-    """Draw the losses, and the validation's WAR and UAR, over the epochs; one figure each."""
-    train = [row for row in history if row.get("event") == "train"]
-    checked = [row for row in history if row.get("event") == "validation"]
-    epochs = [r["epoch"] for r in checked]
-    losses = Figure(figsize=SIZE_IN, layout="constrained")
-    axes = losses.subplots()
-    axes.plot([r["epoch"] for r in train], [r["loss"] for r in train], color=GREY, label="training")
-    axes.plot(
-        epochs, [r["loss"] for r in checked], color=BLUE, marker="o", ms=3, label="validation"
-    )
-    _axes(axes, "epoch", "loss")
-    drawn = [_svg(losses, "Loss of the training and the validation part, by epoch")]
-    if not checked:
-        return drawn
-    scores = Figure(figsize=SIZE_IN, layout="constrained")
-    axes = scores.subplots()
-    for key, colour in (("war", BLUE), ("uar", ORANGE)):
-        values = [r[key] for r in checked]
-        axes.plot(epochs, values, color=colour, marker="o", ms=3, label=key.upper())
-    best = [r["epoch"] for r in checked if r.get("best")]
-    if best:
-        axes.axvline(best[-1], color=GREY, lw=1, ls="--", label="best epoch")
-    axes.set_ylim(0, 1.02)
-    _axes(axes, "epoch", "validation")
-    return [*drawn, _svg(scores, "WAR and UAR of the validation part, by epoch")]
+def learning_curves(history: list[dict[str, Any]], kept: float | None = None) -> list[str]:
+    """Draw the losses, and the validation's WAR and UAR, over the epochs; one figure each.
+
+    Args:
+        history: lines of ``history.jsonl``; what is missing in a line is not drawn.
+        kept: the epoch whose weights were kept, which is marked.
+    """
+    drawn = []
+    train, checked = _events(history, "train"), _events(history, "validation")
+    losses = [
+        (_series(train, "loss"), {"color": SOFT, "lw": 1.1, "label": "training"}),
+        (_series(checked, "loss"), {"color": FIRST, **_dots(checked), "label": "validation"}),
+    ]
+    if any(series for series, _ in losses):
+        figure, axes = _figure()
+        _lines(axes, losses)
+        axes.set_ylim(bottom=0)
+        _finish(axes, "epoch", "loss", kept)
+        drawn.append(_svg(figure, "losses", "Loss of the training and validation part, by epoch"))
+    scores = [
+        (_series(checked, "war"), {"color": FIRST, **_dots(checked), "label": "WAR"}),
+        (_series(checked, "uar"), {"color": SECOND, **_dots(checked), "label": "UAR"}),
+    ]
+    if any(series for series, _ in scores):
+        figure, axes = _figure()
+        _lines(axes, scores)
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _finish(axes, "epoch", "validation", kept)
+        drawn.append(_svg(figure, "scores", "WAR and UAR of the validation part, by epoch"))
+    return drawn
 
 
 def reliability_diagram(calibration: Reliability) -> str:
-    """Draw accuracy against confidence, with a bar per bin as wide as it is."""
-    figure = Figure(figsize=SIZE_IN, layout="constrained")
-    axes = figure.subplots()
+    """Draw accuracy by confidence, and below it how many clips each bin holds."""
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     centres = (calibration.edges[:-1] + calibration.edges[1:]) / 2
-    width = float(np.diff(calibration.edges)[0]) * 0.9
-    share = calibration.count / max(int(calibration.count.sum()), 1)
-    shown = ~np.isnan(calibration.accuracy)
-    axes.bar(
-        centres[shown], calibration.accuracy[shown], width, color=BLUE, alpha=0.85, label="accuracy"
-    )
-    axes.plot(centres, share, color=ORANGE, drawstyle="steps-mid", label="share of clips")
-    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfect")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    _axes(axes, "confidence", "share that is right")
-    return _svg(figure, "Reliability: share of right predictions by confidence")
+    width = float(np.diff(calibration.edges)[0]) * 0.86
+    shown = calibration.count > 0
+    diagonal = {"color": INK, "lw": 1.1, "ls": (0, (4, 3)), "zorder": 3}
+    above.plot([0, 1], [0, 1], label="perfectly calibrated", **diagonal)
+    for bars, alpha, label in (
+        (shown & (calibration.count >= FEW), 1.0, "share right"),
+        (shown & (calibration.count < FEW), 0.35, f"fewer than {FEW} clips"),
+    ):
+        if bars.any():
+            heights = calibration.accuracy[bars]
+            above.bar(centres[bars], heights, width, color=FIRST, alpha=alpha, label=label)
+    above.set_xlim(0, 1)
+    above.set_ylim(0, 1.02)
+    above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    below.bar(centres, calibration.count, width, color=SOFT)
+    below.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    _finish(above, "", "share right", legend=False)
+    _finish(below, "confidence", "clips", legend=False)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8.5, labelcolor=INK)
+    return _svg(figure, "reliability", "Share of right predictions by confidence, with clip counts")
 
 
-def _axes(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, color=INK)
-    axes.set_ylabel(y, color=INK)
-    axes.tick_params(colors=INK, labelsize=8)
-    for side in ("top", "right"):
+def _figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE_IN, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _events(history: list[dict[str, Any]], event: str) -> list[dict[str, Any]]:
+    return [row for row in history if row.get("event") == event]
+
+
+def _series(rows: list[dict[str, Any]], key: str) -> list[tuple[float, float]]:
+    """Return (epoch, value) where both are numbers: a diverged loss or a lost field is left out."""
+    pairs = [(row.get("epoch"), row.get(key)) for row in rows]
+    return [
+        (float(epoch), float(value))
+        for epoch, value in pairs
+        if isinstance(epoch, int | float)
+        and isinstance(value, int | float)
+        and math.isfinite(value)
+    ]
+
+
+def _dots(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mark each validation, as long as the marks do not touch."""
+    return {"marker": "o", "ms": 3} if len(rows) <= 40 else {}
+
+
+def _lines(axes: Axes, lines: list[tuple[list[tuple[float, float]], dict[str, Any]]]) -> None:
+    for series, style in lines:
+        if series:
+            axes.plot(*zip(*series, strict=True), **style)
+
+
+def _finish(axes: Axes, x: str, y: str, kept: float | None = None, *, legend: bool = True) -> None:
+    if kept is not None:
+        axes.axvline(kept, color=INK, lw=1, ls=(0, (2, 2)), label=f"kept (epoch {kept:g})")
+    if x == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel(x, color=SOFT, fontsize=9)
+    axes.set_ylabel(y, color=SOFT, fontsize=9)
+    axes.tick_params(colors=SOFT, labelsize=9, length=0, pad=5)
+    for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(GREY)
-    axes.grid(alpha=0.25, color=GREY, lw=0.6)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    axes.spines["bottom"].set_color(SOFT)
+    axes.grid(axis="y", color=LINE, lw=0.8)
+    axes.set_axisbelow(True)
+    if legend:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1.4)
 
 
-def _svg(figure: Figure, description: str) -> str:
+def _svg(figure: Figure, name: str, description: str) -> str:
     """Return a figure as an SVG element that scales with the page and is described to all."""
-    import matplotlib
-
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)  # ids: once in the page
     text = re.sub(r"font: ([^;\"]*?)'[^;\"]*", r"font: \1system-ui, sans-serif", text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
     for side in ("width", "height"):
         text = re.sub(rf'(<svg[^>]*?) {side}="[^"]*"', r"\1", text, count=1)
     return text.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)

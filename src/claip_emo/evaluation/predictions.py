@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from claip_emo.labels import LabelSet
-from claip_emo.metrics import bootstrap_interval, reliability, summarise, uar_of, war_of
+from claip_emo.metrics import (
+    bootstrap_difference,
+    bootstrap_interval,
+    is_distribution,
+    reliability,
+    summarise,
+    uar_of,
+    war_of,
+)
 
 MODALITY_NAMES = {"av": "audiovisual", "v": "video", "a": "audio"}
+COLUMNS = ("id", "path", "fold", "modality", "label", "predicted")
+STATISTICS = {"war": war_of, "uar": uar_of}
 
 
 class PredictionsError(ValueError):
@@ -55,7 +65,7 @@ class Predictions:
     @property
     def predicted_index(self) -> NDArray[np.int64]:
         """The class with the highest score, per row."""
-        return self.scores.argmax(axis=1)
+        return self.scores.argmax(axis=1).astype(np.int64)
 
     @classmethod
     def from_rows(
@@ -73,7 +83,8 @@ class Predictions:
         """Build predictions from columns.
 
         Raises:
-            PredictionsError: if columns differ in length, or scores are not finite.
+            PredictionsError: if columns differ in length, a number is not finite, a row of scores
+                is no distribution, or one id stands for two files or two labels.
             LabelError: for an unknown label.
         """
         count = len(ids)
@@ -85,6 +96,8 @@ class Predictions:
             raise PredictionsError(f"{np.shape(scores)[1]} scores a row for {len(labels)} labels.")
         if not (np.isfinite(logits).all() and np.isfinite(scores).all()):
             raise PredictionsError("Logits and scores must be finite.")
+        if not is_distribution(np.asarray(scores, np.float64)):
+            raise PredictionsError("Every row of scores must be a distribution: it sums to 1.")
         if unknown := set(kinds) - MODALITY_NAMES.keys():
             raise PredictionsError(f"Unknown modality {unknown.pop()!r}; it is av, v or a.")
         return cls(
@@ -100,7 +113,14 @@ class Predictions:
 
     @classmethod
     def concat(cls, parts: Sequence[Predictions]) -> Predictions:
-        """Join predictions; a row that stands twice (padding of processes) is kept once."""
+        """Join predictions; of a row that stands twice (padding of processes) the first is kept.
+
+        Raises:
+            PredictionsError: if there is nothing to join, the parts have different labels, or one
+                id stands for two files or two labels.
+        """
+        if not parts:
+            raise PredictionsError("There are no predictions to join.")
         if len({part.labels.names for part in parts}) != 1:
             raise PredictionsError("Predictions over different labels cannot be joined.")
         joined = cls(
@@ -117,11 +137,20 @@ class Predictions:
 
     def _sorted(self) -> Predictions:
         order = sorted(range(len(self)), key=lambda row: (self.ids[row], self.modality[row]))
-        kept, last = [], None
+        kept: list[int] = []
         for row in order:
-            if (key := (self.ids[row], self.modality[row])) != last:
+            if not kept or self.ids[kept[-1]] != self.ids[row]:
                 kept.append(row)
-            last = key
+                continue
+            former = kept[-1]
+            for what, values in (("files", self.paths), ("labels", self.label_index)):
+                if values[former] != values[row]:
+                    raise PredictionsError(
+                        f"The id {self.ids[row]!r} stands for two {what} "
+                        f"({self.paths[former]} and {self.paths[row]}): give every clip its own."
+                    )
+            if self.modality[former] != self.modality[row]:
+                kept.append(row)
         return self.take(kept)
 
     def take(self, rows: Sequence[int]) -> Predictions:
@@ -156,26 +185,35 @@ class Predictions:
         columns |= {f"logit_{name}": self.logits[:, place] for place, name in enumerate(names)}
         table = pa.table(columns).replace_schema_metadata({"labels": json.dumps(list(names))})
         partial = path.with_name(f".{path.name}.partial")
-        pq.write_table(table, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        try:
+            pq.write_table(table, partial)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
         """Read ``predictions.parquet``.
 
         Raises:
-            PredictionsError: if it is no such file.
+            PredictionsError: if it is no such file, or its columns and its labels disagree.
         """
         try:
             table = pq.read_table(path)
-            labels = LabelSet(json.loads((table.schema.metadata or {})[b"labels"]))
-            columns = table.to_pydict()
-            per_label = {
-                kind: np.array([columns[f"{kind}_{name}"] for name in labels], np.float64).T
-                for kind in ("logit", "score")
-            }
+            names = json.loads((table.schema.metadata or {}).get(b"labels", b"null"))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise PredictionsError(f"{path} holds no predictions: {error}") from error
+        if not isinstance(names, list):
+            raise PredictionsError(f"{path} holds no predictions: its metadata names no labels.")
+        needed = [*COLUMNS, *(f"{kind}_{name}" for kind in ("score", "logit") for name in names)]
+        if missing := [name for name in needed if name not in table.column_names]:
+            raise PredictionsError(f"{path} lacks the columns {', '.join(missing)}.")
+        columns = {name: table[name].to_pylist() for name in COLUMNS}
+        try:
+            labels = LabelSet(names)
             return cls.from_rows(
                 labels,
                 ids=columns["id"],
@@ -183,26 +221,41 @@ class Predictions:
                 folds=columns["fold"],
                 modality=columns["modality"],
                 true_labels=columns["label"],
-                logits=per_label["logit"].reshape(-1, len(labels)),
-                scores=per_label["score"].reshape(-1, len(labels)),
+                logits=_matrix(table, "logit", labels),
+                scores=_matrix(table, "score", labels),
             )
-        except (OSError, KeyError, pa.ArrowException) as error:
-            raise PredictionsError(f"{path} holds no predictions: {error}") from error
+        except ValueError as error:
+            raise PredictionsError(f"{path}: {error}") from error
 
 
-def metrics(predictions: Predictions) -> dict[str, Any]:
+def metrics(
+    predictions: Predictions,
+    *,
+    speakers: Mapping[str, str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Return the content of ``metrics.json``.
 
     The headline is of face and voice together; where only one was scored, of that one.
 
+    Args:
+        predictions: rows of the test part.
+        speakers: the speaker of each id; intervals are then over resampled speakers, not clips.
+        resamples: draws of the bootstrap.
+        seed: of the draws.
+
     Raises:
-        PredictionsError: if there are no rows.
+        PredictionsError: if there are no rows, or a clip has no speaker.
     """
     if not len(predictions):
         raise PredictionsError("There are no predictions to compute metrics from.")
     headline = next(kind for kind in MODALITY_NAMES if kind in predictions.modality)
     rows = predictions.for_modality(headline)
     classes = len(rows.labels)
+    if speakers is not None and (nameless := set(rows.ids) - speakers.keys()):
+        raise PredictionsError(f"There is no speaker for the clip {min(nameless)!r}.")
+    draws: dict[str, Any] = {"num_classes": classes, "resamples": resamples, "seed": seed}
     summary = summarise(rows.label_index, rows.predicted_index, classes)
     by_modality = {}
     for kind, name in MODALITY_NAMES.items():
@@ -212,7 +265,7 @@ def metrics(predictions: Predictions) -> dict[str, Any]:
             by_modality[name] = {
                 "war": scored.war,
                 "uar": scored.uar,
-                "interval_95": _intervals(of_kind),
+                "interval_95": _intervals(of_kind, speakers, draws),
             }
     return {
         "war": summary.war,
@@ -230,23 +283,63 @@ def metrics(predictions: Predictions) -> dict[str, Any]:
             for place, name in enumerate(rows.labels)
         },
         "confusion": {"labels": list(rows.labels), "matrix": summary.confusion.tolist()},
-        "interval_95": _intervals(rows),
+        "interval_95": by_modality[MODALITY_NAMES[headline]]["interval_95"],
+        "interval_over": "clips" if speakers is None else "speakers",
         "calibration_error": reliability(rows.scores, rows.label_index).error,
         "chance": {
             "uniform": 1 / classes,
             "majority": float(summary.support.max() / summary.support.sum()),
         },
         "by_modality": by_modality,
+        "advantage": _advantage(predictions, speakers, draws),
     }
 
 
-def _intervals(rows: Predictions) -> dict[str, list[float]]:
+def _intervals(
+    rows: Predictions,
+    speakers: Mapping[str, str] | None,
+    draws: dict[str, Any],
+    against: NDArray[np.int64] | None = None,
+) -> dict[str, list[float]]:
+    """Return the intervals of WAR and UAR, or of what they are above those of other predictions."""
+    draws = draws | {"groups": speakers and [speakers[name] for name in rows.ids]}
+    true, said = rows.label_index, rows.predicted_index
     return {
         name: list(
-            bootstrap_interval(rows.label_index, rows.predicted_index, len(rows.labels), statistic)
+            bootstrap_interval(true, said, statistic, **draws)
+            if against is None
+            else bootstrap_difference(true, said, against, statistic, **draws)
         )
-        for name, statistic in (("war", war_of), ("uar", uar_of))
+        for name, statistic in STATISTICS.items()
     }
+
+
+def _advantage(
+    predictions: Predictions, speakers: Mapping[str, str] | None, draws: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what face and voice together gain over each alone, on the clips that have both."""
+    both = predictions.for_modality("av")
+    found: dict[str, Any] = {}
+    for kind in ("v", "a"):
+        alone = predictions.for_modality(kind)
+        said = dict(zip(alone.ids, alone.predicted_index, strict=True))
+        rows = both.take([row for row, name in enumerate(both.ids) if name in said])
+        if not len(rows):
+            continue
+        other = np.array([said[name] for name in rows.ids])
+        first = summarise(rows.label_index, rows.predicted_index, len(rows.labels))
+        second = summarise(rows.label_index, other, len(rows.labels))
+        found[MODALITY_NAMES[kind]] = {
+            "war": first.war - second.war,
+            "uar": first.uar - second.uar,
+            "interval_95": _intervals(rows, speakers, draws, other),
+        }
+    return found
+
+
+def _matrix(table: pa.Table, kind: str, labels: LabelSet) -> NDArray[np.float64]:
+    columns = [np.asarray(table[f"{kind}_{name}"], np.float64) for name in labels]
+    return np.stack(columns, axis=1)  # (row, class)
 
 
 def _number(value: float) -> float | None:

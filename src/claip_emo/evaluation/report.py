@@ -17,21 +17,37 @@ from typing import Any
 import jinja2
 
 from claip_emo.evaluation import figures
-from claip_emo.evaluation.predictions import Predictions, PredictionsError, metrics
-from claip_emo.metrics import reliability
+from claip_emo.evaluation.predictions import (
+    MODALITY_NAMES,
+    Predictions,
+    PredictionsError,
+    metrics,
+)
+from claip_emo.evaluation.wording import (
+    WORDS,
+    caveat,
+    describe_facts,
+    points,
+    selection_note,
+    sentence,
+)
+from claip_emo.metrics import Reliability, reliability
 
 MISTAKES = 12
 SCORES_SHOWN = 3
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html`` and ``report.md`` of a run (and ``metrics.json`` if it is missing).
+    """Write ``report.html`` and ``report.md`` of a run.
+
+    ``metrics.json`` follows from the predictions: it is written too where it is missing, cannot be
+    read, or is of other predictions (a kill between two files).
 
     Returns:
         The page.
 
     Raises:
-        PredictionsError: if the folder holds no run.
+        PredictionsError: if the folder holds no run, or its predictions cannot be read.
     """
     run = Path(run)
     table = run / "predictions.parquet"
@@ -41,77 +57,64 @@ def write_report(run: Path) -> Path:
             f"`claip-emo evaluate --model DIR --table CSV --out {run}` writes it."
         )
     predictions = Predictions.read(table)
-    if not (run / "metrics.json").is_file():
-        text = json.dumps(metrics(predictions), indent=2, ensure_ascii=False)
-        (run / "metrics.json").write_text(text + "\n", "utf-8")
-    content = gather(run, predictions)
+    scored = _json(run / "metrics.json")
+    if not _fits(scored, fresh := metrics(predictions)):
+        scored = fresh
+        _write_whole(run / "metrics.json", json.dumps(fresh, indent=2, ensure_ascii=False) + "\n")
+    content = gather(run, predictions, scored)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
         autoescape=lambda name: bool(name) and str(name).endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "thousands": lambda n: f"{n:,}", "cell": _cell}
+    environment.filters |= {
+        "percent": _percent,
+        "points": points,
+        "width": lambda share: f"{100 * min(max(share or 0.0, 0.0), 1.0):.2f}%",
+        "thousands": lambda n: f"{n:,}",
+        "md": _markdown,
+        "code": _markdown_code,
+    }
     for name in ("report.md", "report.html"):
-        page = environment.get_template(f"{name}.j2").render(**content)
-        partial = run / f".{name}.partial"
-        partial.write_text(page, "utf-8")
-        partial.replace(run / name)
+        _write_whole(run / name, environment.get_template(f"{name}.j2").render(**content))
     return run / "report.html"
 
 
-def gather(run: Path, predictions: Predictions) -> dict[str, Any]:
+def gather(run: Path, predictions: Predictions, scored: dict[str, Any]) -> dict[str, Any]:
     """Collect everything that the templates show."""
-    scored = json.loads((run / "metrics.json").read_text("utf-8"))
     facts = _json(run / "run.json")
     history = read_history(run / "history.jsonl")
-    kind = next(k for k in ("av", "v", "a") if k in predictions.modality)
-    rows = predictions.for_modality(kind)
+    kept = kept_epoch(history, facts)
+    rows = predictions.for_modality(_headline(predictions))
     calibration = reliability(rows.scores, rows.label_index)
     mistakes = surest_mistakes(predictions)
     for mistake in mistakes:
         picture = run / "thumbnails" / thumbnail_name(mistake["id"])
         mistake["picture"] = _data_uri(picture) if picture.is_file() else None
+    subtitle = [facts.get(key) for key in ("backbone", "adaptation")]
     return {
-        "title": facts.get("title") or run.name,
+        "title": str(facts.get("title") or run.resolve().name),
+        "subtitle": ", ".join(str(part) for part in subtitle if part),
+        "note": facts.get("corpus_note"),
+        "picked_on_test": facts.get("selection") == "best_on_test",
         "metrics": scored,
-        "facts": facts,
-        "sentence": sentence(scored),
+        "facts": describe_facts(facts),
+        "sentence": sentence(scored, facts),
+        "caveat": caveat(scored),
+        "selection": selection_note(facts),
         "confusion": _confusion(scored["confusion"]),
-        "classes": _classes(scored["per_class"]),
-        "curves": figures.learning_curves(history) if history else None,
-        "best_epoch": next(
-            (r["epoch"] for r in reversed(history) if r.get("event") == "validation" and r["best"]),
-            None,
-        ),
-        "calibration": figures.reliability_diagram(calibration),
+        "classes": [{"name": name, **values} for name, values in scored["per_class"].items()],
+        "curves": figures.learning_curves(history, kept) if history else [],
+        "kept": None if kept is None else _validated_at(history, kept),
+        "diagram": figures.reliability_diagram(calibration),
+        "bins": _bins(calibration),
         "mistakes": mistakes,
         "wrong": int((rows.predicted_index != rows.label_index).sum()),
+        "used": {"audiovisual": "face and voice", "video": "face alone", "audio": "voice alone"},
+        "words": WORDS,
     }
-
-
-def sentence(scored: dict[str, Any]) -> str:
-    """Say in plain words what the figures show, and no more than they show."""
-    right = round(10 * scored["war"])
-    text = f"Right on about {right} of 10 clips."
-    if scored["war"] > 0.95:
-        text = "Right on nearly every clip."
-    parts = scored["by_modality"]
-    if not {"audiovisual", "video", "audio"} <= parts.keys():
-        return text + f" Only the {scored['modality']} was scored."
-    both = parts["audiovisual"]
-    name, best = max(
-        (("the face", parts["video"]), ("the voice", parts["audio"])),
-        key=lambda item: item[1]["war"],
-    )
-    if both["interval_95"]["war"][0] > best["interval_95"]["war"][1]:
-        return text + f" Face and voice together are clearly better than {name} alone."
-    if both["war"] > best["war"]:
-        return text + (
-            f" Face and voice together score higher than {name} alone, but the 95 % intervals "
-            "overlap."
-        )
-    return text + f" Face and voice together are not better than {name} alone here."
 
 
 def surest_mistakes(predictions: Predictions, count: int = MISTAKES) -> list[dict[str, Any]]:
@@ -120,8 +123,7 @@ def surest_mistakes(predictions: Predictions, count: int = MISTAKES) -> list[dic
     Each is a dictionary with ``id``, ``path``, ``label``, ``predicted``, ``score`` and ``scores``
     (name and score, the three highest and the true one).
     """
-    kind = next((k for k in ("av", "v", "a") if k in predictions.modality), "av")
-    rows = predictions.for_modality(kind)
+    rows = predictions.for_modality(_headline(predictions))
     wrong = [row for row in range(len(rows)) if rows.predicted_index[row] != rows.label_index[row]]
     wrong.sort(key=lambda row: (-rows.scores[row].max(), rows.ids[row]))
     found = []
@@ -145,14 +147,15 @@ def surest_mistakes(predictions: Predictions, count: int = MISTAKES) -> list[dic
 
 def thumbnail_name(clip_id: str) -> str:
     """Return the file name of a clip's thumbnail: readable, safe and different for every id."""
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", clip_id).strip("-")[-60:]
-    return f"{readable}-{hashlib.sha256(clip_id.encode()).hexdigest()[:8]}.jpg"
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", clip_id)[-60:].strip("-") or "clip"
+    digest = hashlib.sha256(clip_id.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    return f"{readable}-{digest}.jpg"
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """Read ``history.jsonl``; a line that a kill cut short is dropped, a missing file is empty."""
     rows: list[dict[str, Any]] = []
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else []:
         try:
             row = json.loads(line)
         except ValueError:
@@ -160,6 +163,36 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         if isinstance(row, dict) and "step" in row:
             rows.append(row)
     return rows
+
+
+def kept_epoch(history: list[dict[str, Any]], facts: dict[str, Any]) -> float | None:
+    """Return the epoch whose weights were kept, as far as the history tells."""
+    checked = [row for row in _validations(history) if isinstance(row.get("epoch"), int | float)]
+    if facts.get("selection") != "last":
+        checked = [row for row in checked if row.get("best")]
+    return checked[-1]["epoch"] if checked else None
+
+
+def _validated_at(history: list[dict[str, Any]], epoch: float) -> dict[str, Any]:
+    return next(row for row in reversed(_validations(history)) if row.get("epoch") == epoch)
+
+
+def _validations(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in history if row.get("event") == "validation"]
+
+
+def _headline(predictions: Predictions) -> str:
+    return next((kind for kind in MODALITY_NAMES if kind in predictions.modality), "av")
+
+
+def _fits(found: dict[str, Any], fresh: dict[str, Any]) -> bool:
+    """Say whether a ``metrics.json`` is of these predictions and has all that the page shows."""
+    try:
+        wars = [{k: part["war"] for k, part in m["by_modality"].items()} for m in (found, fresh)]
+        same = all(found[key] == fresh[key] for key in ("n", "modality", "confusion"))
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return same and wars[0] == wars[1] and fresh.keys() <= found.keys()
 
 
 def _confusion(confusion: dict[str, Any]) -> dict[str, Any]:
@@ -172,8 +205,19 @@ def _confusion(confusion: dict[str, Any]) -> dict[str, Any]:
     return {"labels": confusion["labels"], "rows": rows}
 
 
-def _classes(per_class: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"name": name, **values} for name, values in per_class.items()]
+def _bins(calibration: Reliability) -> list[dict[str, Any]]:
+    """Return the bins that hold clips, for the table beside the diagram."""
+    return [
+        {
+            "low": float(calibration.edges[place]),
+            "high": float(calibration.edges[place + 1]),
+            "count": int(count),
+            "confidence": float(calibration.confidence[place]),
+            "accuracy": float(calibration.accuracy[place]),
+        }
+        for place, count in enumerate(calibration.count)
+        if count
+    ]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -184,6 +228,12 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
+
+
 def _data_uri(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
@@ -192,9 +242,14 @@ def _percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
-def _cell(text: Any) -> str:
-    """Make a text safe for a cell of a Markdown table."""
-    return re.sub(r"[\r\n]+", " ", str(text)).replace("|", "\\|").replace("<", "&lt;")
+def _markdown(text: Any) -> str:
+    """Make a user's text safe in a line or a table cell of Markdown, where HTML is let through."""
+    line = re.sub(r"\s+", " ", str(text)).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", line)
+
+
+def _markdown_code(text: Any) -> str:
+    return "`" + re.sub(r"\s+", " ", str(text)).replace("`", "'") + "`"
 
 
 def _template(name: str) -> str:
