@@ -187,7 +187,8 @@ def test_the_metrics_of_other_predictions_are_written_anew(tmp_path) -> None:
     path.write_text(json.dumps(kept))
     assert "10.0 % to 20.0 %" in write_report(run(tmp_path, rows())).read_text()
     assert json.loads(path.read_text()) == kept
-    for stale in ('{"war": 0.1, ', "[]", '{"by_modality": 3}', json.dumps(metrics(rows(hit=0.2)))):
+    others = json.dumps(metrics(rows(hit=0.2))), json.dumps(good | {"n": 3})
+    for stale in ('{"war": 0.1, ', "[]", '{"by_modality": 3}', *others):
         path.write_text(stale)
         write_report(tmp_path)
         assert json.loads(path.read_text()) == good
