@@ -27,16 +27,26 @@ class _Section(BaseModel):
 class DataRecipe(_Section):
     """Which clips, how they are split and read."""
 
-    corpus: Literal["table", "synthetic"] = "table"
+    corpus: Literal["table", "synthetic", "dfew", "mafw", "crema_d", "ravdess", "meld", "lists"] = (
+        "table"
+    )
     """Kind of corpus: `table` is any CSV with `path,label`; `synthetic` makes its clips itself."""
     root: str | None = None
-    """The CSV, or for `synthetic` the folder the clips are made in; `--data` sets it."""
+    """The CSV, the publisher's folder, or for `synthetic` where clips are made; `--data`."""
+    clips: str | None = None
+    """Folder of the clips, where they do not lie under the publisher's folder."""
+    variant: str | None = None
+    """Edition of a corpus that has several, such as with_caption or compound of mafw."""
+    label_order: str | list[str] | None = None
+    """For `lists`: the names of its integers, or the name of a known order."""
+    missing: Literal["error", "skip"] = "error"
+    """What is done about clips of a published corpus whose file is not there."""
     labels: list[str] | None = None
     """Class names in order; null takes the table's labels, alphabetically."""
     split: dict[str, dict[str, Any]] | None = None
     """Rule for a table without a `split` column: {test: {speaker: [actor17, actor18]}}."""
     fold: int | None = None
-    """For a table with a `fold` column: the fold to test on; the others train."""
+    """The fold to test on; the others train. Published corpora take 1 where it is not given."""
     validation_share: float = Field(0.15, ge=0, lt=1)
     """Share split off the training part where no validation part is named; by speaker if known."""
     face_detector: Literal["auto", "yunet", "haar", "none"] = "auto"
@@ -75,10 +85,12 @@ class ModelRecipe(_Section):
     """LoRA on frozen towers, frozen towers alone, or everything trained."""
     lora: LoraRecipe = LoraRecipe()
     """The adapters' size."""
-    temporal: Literal["transformer", "mean"] = "transformer"
+    temporal: Literal["transformer", "mean", "lstm"] = "transformer"
     """How frames become one feature."""
-    fusion: Literal["concat"] = "concat"
+    fusion: Literal["concat", "sum", "gated", "cross_attention"] = "concat"
     """How face and voice become logits."""
+    modality: Literal["av", "v", "a"] = "av"
+    """Face and voice, or one of them alone: the other's tower is not built."""
     processor: dict[str, Any] = Field(default_factory=dict)
     """Changes to what the towers see, such as num_frames, frame_stride, audio_s, face_margin."""
 
@@ -141,10 +153,6 @@ class TrainRecipe(_Section):
     """Against rare classes: weigh the loss, or draw clips evenly over classes."""
     early_stopping: int = Field(20, ge=0)
     """Stop after this many epochs without gain; 0: never."""
-    selection: Literal["validation", "last"] = "validation"
-    """Which epoch is kept: the best on the validation part, or the last."""
-    selection_metric: Literal["war", "uar"] = "war"
-    """What the best epoch is the best in."""
     bf16: bool = False
     """Train in bfloat16 autocast."""
     gradient_checkpointing: bool = False
@@ -159,8 +167,18 @@ class TrainRecipe(_Section):
     """Seed of weights, order, windows and augmentation."""
 
 
+class ProtocolRecipe(_Section):
+    """What decides which weights are tested."""
+
+    selection: Literal["validation", "last", "best_on_test"] = "validation"
+    """Which epoch is kept: the best on a validation part split off the training part, the last, or
+    the best on the test part itself, which reproduces published practice and flatters."""
+    selection_metric: Literal["war", "uar"] = "war"
+    """What the best epoch is the best in."""
+
+
 class Recipe(_Section):
-    """One experiment: data, model, augmentation, training."""
+    """One experiment: data, model, augmentation, training, protocol."""
 
     name: str = "clips"
     """Name of the experiment, shown in reports."""
@@ -170,6 +188,7 @@ class Recipe(_Section):
     model: ModelRecipe = ModelRecipe()
     augment: AugmentRecipe = AugmentRecipe()
     train: TrainRecipe = TrainRecipe()
+    protocol: ProtocolRecipe = ProtocolRecipe()
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:

@@ -113,8 +113,8 @@ def test_other_adaptations_and_balances_train(clips, tmp_path, quiet, adaptation
         bf16=adaptation == "full",
         gradient_checkpointing=True,
         balance="class_weights" if adaptation == "frozen" else "sampling",
-        selection="last",
     )
+    recipe["protocol"] = {"selection": "last"}
     recipe["model"]["adaptation"] = adaptation
     recipe["data"]["cache"] = "memory"
     run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)

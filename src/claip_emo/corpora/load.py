@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from claip_emo.corpora.base import Corpus, CorpusError, split_off_validation
+from claip_emo.corpora.published import NAMES, Place, published, read_fold
 from claip_emo.corpora.synthetic import make_corpus
 from claip_emo.corpora.table import read_table
 from claip_emo.labels import LabelSet
@@ -36,17 +37,41 @@ def load_corpus(
     if not data.root:
         raise CorpusError(["No corpus is named: give the CSV with --data clips.csv (data.root)."])
     root = Path(data.root)
+    if data.corpus in NAMES:
+        corpus = _published(data, root)
+    else:
+        corpus = _table(data, root, labels, seed, progress)
+    if validation and data.validation_share and not corpus.part("validation").samples:
+        corpus = split_off_validation(corpus, share=data.validation_share, seed=seed)
+    return corpus
+
+
+def _published(data: DataRecipe, root: Path) -> Corpus:
+    order = data.label_order
+    place = Place(
+        root,
+        clips=Path(data.clips) if data.clips else None,
+        variant=data.variant,
+        label_order=(order,) if isinstance(order, str) else tuple(order) if order else None,
+    )
+    fold = published(data.corpus).folds[0] if data.fold is None else data.fold
+    return read_fold(data.corpus, place, fold, missing=data.missing)
+
+
+def _table(
+    data: DataRecipe,
+    root: Path,
+    labels: LabelSet | None,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> Corpus:
     split = data.split
     if data.corpus == "synthetic":
         root = make_corpus(root, seed=seed, progress=progress, **data.synthetic)
         split = None
     wanted = labels or (LabelSet(data.labels) if data.labels else None)
     corpus = read_table(root, labels=wanted, split=split)
-    if data.fold is not None:
-        corpus = _tested_on(corpus, data.fold)
-    if validation and data.validation_share and not corpus.part("validation").samples:
-        corpus = split_off_validation(corpus, share=data.validation_share, seed=seed)
-    return corpus
+    return corpus if data.fold is None else _tested_on(corpus, data.fold)
 
 
 def _tested_on(corpus: Corpus, fold: int) -> Corpus:

@@ -35,10 +35,11 @@ class EpochOrder(TrainerCallback):
 class History(TrainerCallback):
     """Writes ``history.jsonl``: a line per logging step and per validation."""
 
-    def __init__(self, path: Path, resumed_step: int, metric: str):
-        """Keep the lines up to the step that the run goes on from."""
+    def __init__(self, path: Path, resumed_step: int, metric: str, *, part: str = "validation"):
+        """Keep the lines up to the step that the run goes on from; ``part`` is what is scored."""
         self.path = path
         self.metric = metric
+        self.part = part
         self.start = time.monotonic()
         lines = read_history(path)
         kept = [line for line in lines if line["step"] <= resumed_step]
@@ -62,7 +63,7 @@ class History(TrainerCallback):
         logs = logs or {}
         line: dict[str, Any] = {"step": state.global_step, "epoch": round(state.epoch or 0, 4)}
         if "eval_loss" in logs:
-            line["event"] = "validation"
+            line |= {"event": "validation", "part": self.part}
             line |= {
                 key.removeprefix("eval_"): logs[key] for key in logs if key.startswith("eval_")
             }

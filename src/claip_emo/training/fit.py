@@ -106,7 +106,7 @@ def train(
             corpus_note=recipe.note,
             counts={name: len(part.samples) for name, part in parts.items()},
             seconds=round(seconds, 1),
-            selection=recipe.train.selection,
+            selection=recipe.protocol.selection,
             seed=recipe.train.seed,
             command=command,
             commit=began_at,
@@ -164,7 +164,12 @@ def _loaded(recipe: Recipe, bar: Progress) -> Corpus:
             making.append(progress_task(bar, "Making clips", total))
         making[0](done, total)
 
-    return load_corpus(recipe.data, seed=recipe.train.seed, progress=progress)
+    return load_corpus(
+        recipe.data,
+        seed=recipe.train.seed,
+        validation=recipe.protocol.selection == "validation",
+        progress=progress,
+    )
 
 
 def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:
@@ -177,11 +182,13 @@ def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:
             f"The training part has no clip of {', '.join(absent)}; leave them out of data.labels "
             "or change data.split."
         )
-    if recipe.train.selection == "validation" and not parts["validation"].samples:
+    if recipe.protocol.selection == "validation" and not parts["validation"].samples:
         problems.append(
             "There is no validation part to choose the epoch on: name one in data.split, set "
-            "data.validation_share above 0, or keep the last epoch with train.selection=last."
+            "data.validation_share above 0, or keep the last epoch with protocol.selection=last."
         )
+    if recipe.protocol.selection == "best_on_test" and not parts["test"].samples:
+        problems.append("protocol.selection=best_on_test needs a test part; there is none.")
     if problems:
         raise CorpusError(problems)
     if not parts["test"].samples:
@@ -277,25 +284,26 @@ def _fit(
 ) -> float:
     """Train from the newest complete state and leave the selected weights in the model."""
     state_dir = out / STATE_DIR
-    validation = datasets["validation"] if len(datasets["validation"]) else None
+    chooser = "test" if recipe.protocol.selection == "best_on_test" else "validation"
+    watched = datasets[chooser] if len(datasets[chooser]) else None
     trainer = ClaipEmoTrainer(
         model,
         processor,
         recipe,
         datasets["train"],
-        validation,
+        watched,
         state_dir,
         use_cpu=device == "cpu",
     )
     resumed = newest_checkpoint(state_dir)
     step = int(resumed.name.split("-")[1]) if resumed else 0
-    history = History(out / "history.jsonl", step, recipe.train.selection_metric)
+    history = History(out / "history.jsonl", step, recipe.protocol.selection_metric, part=chooser)
     interrupt = Interrupt()
     task = bar.add_task("Training", total=None, facts="")
     for callback in (
         EpochOrder(trainer.draws),
         history,
-        BestEpoch(state_dir, recipe.train.selection_metric, recipe.train.early_stopping),
+        BestEpoch(state_dir, recipe.protocol.selection_metric, recipe.train.early_stopping),
         interrupt,
         ProgressBar(bar, task),
     ):
@@ -306,7 +314,7 @@ def _fit(
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if interrupt.asked:
         raise Interrupted(f"Interrupted and saved. The same command goes on: {out}")
-    if recipe.train.selection == "validation" and (state_dir / BEST / TRAINED).is_file():
+    if recipe.protocol.selection != "last" and (state_dir / BEST / TRAINED).is_file():
         model.load_trained_state(load_file(state_dir / BEST / TRAINED))
     return history.seconds
 
@@ -316,5 +324,5 @@ def _stopped_early(checkpoint: Path, recipe: Recipe) -> bool:
     state = TrainerState.load_from_json(str(checkpoint / STATE))
     patience = recipe.train.early_stopping
     finished = state.global_step >= state.max_steps
-    waited = epochs_since_best(state, recipe.train.selection_metric)
+    waited = epochs_since_best(state, recipe.protocol.selection_metric)
     return finished or bool(patience and waited >= patience)

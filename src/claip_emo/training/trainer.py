@@ -49,7 +49,7 @@ class ClaipEmoTrainer(Trainer):
         processor: what its towers want to see.
         recipe: augmentation, optimiser, schedule, selection.
         train: the training part.
-        validation: the part that chooses the epoch; None: the last epoch is kept.
+        validation: the part that is scored after each epoch; None: none is.
         state_dir: folder of the resumable state.
         use_cpu: stay on the CPU although there is a GPU.
     """
