@@ -201,6 +201,10 @@ class Recipe(_Section):
             raise ValueError("augment.crop_scale is [smallest, largest]; its order is reversed.")
         return self
 
+    def of_fold(self, fold: int) -> Recipe:
+        """Return the same recipe for one fold of its corpus."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"fold": fold})})
+
     def to_yaml(self) -> str:
         """Return the whole recipe, every default resolved, as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

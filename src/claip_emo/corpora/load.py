@@ -54,8 +54,12 @@ def _published(data: DataRecipe, root: Path) -> Corpus:
         variant=data.variant,
         label_order=(order,) if isinstance(order, str) else tuple(order) if order else None,
     )
-    fold = published(data.corpus).folds[0] if data.fold is None else data.fold
-    return read_fold(data.corpus, place, fold, missing=data.missing)
+    return read_fold(data.corpus, place, fold_of(data), missing=data.missing)
+
+
+def fold_of(data: DataRecipe) -> int:
+    """Return the fold of a published corpus that a recipe tests on; its first unless named."""
+    return published(data.corpus).folds[0] if data.fold is None else data.fold
 
 
 def _table(
@@ -86,3 +90,17 @@ def _tested_on(corpus: Corpus, fold: int) -> Corpus:
             for sample in corpus.samples
         ),
     )
+
+
+def folds_of(data: DataRecipe) -> list[int]:
+    """Return the folds that a corpus has, in order; none for made clips.
+
+    Raises:
+        CorpusError: if the table cannot be read.
+    """
+    if data.corpus in NAMES:
+        return list(published(data.corpus).folds)
+    if data.corpus == "synthetic" or not data.root:
+        return []
+    corpus = read_table(data.root, split=data.split)
+    return sorted({sample.fold for sample in corpus.samples if sample.fold is not None})

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from rich.console import Console
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.table import read_table
 from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
+from claip_emo.evaluation import processes
 from claip_emo.evaluation.predictions import Predictions, metrics
 from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
 from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
-from claip_emo.model.batching import MODALITIES, Modality, score
+from claip_emo.model.batching import MODALITIES, Modality, Scores, score
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 
 THUMBNAIL_PX = 160
+
+Scorer = Callable[[dict[str, Any], Sequence[Modality]], dict[Modality, Scores]]
 
 
 def predict(
@@ -33,31 +35,65 @@ def predict(
     processor: ClaipEmoProcessor,
     dataset: ClipDataset,
     *,
-    modalities: Iterable[Modality] = MODALITIES,
+    modalities: Iterable[Modality] | None = None,
     batch_size: int = 8,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Score every clip of a corpus, with both modalities and with each alone (by masking).
 
-    Where several processes run, each scores its share; the rows are gathered before anything is
-    computed from them.
+    A model that reads one modality has rows of that one only. ``modalities`` asks for others.
 
     Raises:
         MediaError: if a clip cannot be read: a score on the rest would be another score.
     """
     model.eval()
-    wanted = tuple(modalities)
-    rank, world = _process()
-    share = list(range(rank, len(dataset), world))
-    loader = DataLoader(
-        Subset(dataset, share), batch_size=batch_size, collate_fn=collate, num_workers=workers
+    return score_corpus(
+        dataset,
+        lambda batch, wanted: score(model, processor, batch, wanted),
+        modalities=model.config.modalities if modalities is None else modalities,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
     )
+
+
+def score_corpus(
+    dataset: ClipDataset,
+    scorer: Scorer,
+    *,
+    modalities: Iterable[Modality] = MODALITIES,
+    batch_size: int = 8,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """Score every clip of a corpus with whatever turns a batch into scores.
+
+    Where several processes run, each scores every so many batches. The batches are the same as in
+    one process, so that the scores are too; the rows are gathered before anything is computed.
+
+    Args:
+        dataset: the clips; their test views are scored.
+        scorer: (stacked batch, modalities) -> scores of each modality.
+        modalities: which rows are wanted.
+        batch_size: clips per batch.
+        workers: decoding processes.
+        progress: told how many clips of this process's share are done.
+
+    Raises:
+        MediaError: if a clip cannot be read.
+    """
+    wanted = tuple(modalities)
+    every = range(len(dataset))
+    batches = [list(every[start : start + batch_size]) for start in every[::batch_size]]
+    mine = batches[processes.rank() :: processes.count()]
+    share = [index for batch in mine for index in batch]
+    loader = DataLoader(dataset, batch_sampler=mine, collate_fn=collate, num_workers=workers)
     logits: dict[Modality, list[np.ndarray]] = {modality: [] for modality in wanted}
     scores: dict[Modality, list[np.ndarray]] = {modality: [] for modality in wanted}
     done = 0
     for batch in loader:
-        for modality, found in score(model, processor, batch, wanted).items():
+        for modality, found in scorer(batch, wanted).items():
             logits[modality].append(found.logits)
             scores[modality].append(found.probabilities)
         done += len(batch["ids"])
@@ -65,32 +101,20 @@ def predict(
             progress(done, len(share))
     samples = [dataset.corpus.samples[index] for index in share]
     classes = len(dataset.corpus.labels)
-    mine = Predictions.concat(
-        [
-            Predictions.from_rows(
-                dataset.corpus.labels,
-                ids=[sample.id for sample in samples],
-                paths=[str(sample.path) for sample in samples],
-                folds=[sample.fold for sample in samples],
-                modality=modality,
-                true_labels=[sample.label for sample in samples],
-                logits=np.concatenate([*logits[modality], np.zeros((0, classes))]),
-                scores=np.concatenate([*scores[modality], np.zeros((0, classes))]),
-            )
-            for modality in wanted
-        ]
-    )
-    if world == 1:
-        return mine
-    gathered: list[Any] = [None] * world
-    torch.distributed.all_gather_object(gathered, mine)
-    return Predictions.concat(gathered)
-
-
-def _process() -> tuple[int, int]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+    rows = [
+        Predictions.from_rows(
+            dataset.corpus.labels,
+            ids=[sample.id for sample in samples],
+            paths=[str(sample.path) for sample in samples],
+            folds=[sample.fold for sample in samples],
+            modality=modality,
+            true_labels=[sample.label for sample in samples],
+            logits=np.concatenate([*logits[modality], np.zeros((0, classes))]),
+            scores=np.concatenate([*scores[modality], np.zeros((0, classes))]),
+        )
+        for modality in wanted
+    ]
+    return Predictions.concat(processes.gather(Predictions.concat(rows)))
 
 
 def write_run(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from claip_emo.data.dataset import DrawSampler
+from claip_emo.evaluation.processes import is_first
 from claip_emo.evaluation.report import read_history
 from claip_emo.model.checkpoint import written_whole
 from claip_emo.training.trainer import BEST, TRAINED
@@ -44,7 +45,8 @@ class History(TrainerCallback):
         lines = read_history(path)
         kept = [line for line in lines if line["step"] <= resumed_step]
         self.earlier_s = max((line.get("seconds", 0.0) for line in kept), default=0.0)
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+        if is_first():
+            path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
 
     @property
     def seconds(self) -> float:
@@ -76,6 +78,8 @@ class History(TrainerCallback):
         else:
             return
         line["seconds"] = round(self.seconds, 2)
+        if not is_first():
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

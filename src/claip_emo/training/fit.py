@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from rich.console import Console
 from rich.progress import Progress
@@ -17,14 +16,15 @@ from safetensors.torch import load_file
 from transformers import TrainerState
 
 from claip_emo.corpora.base import Corpus, CorpusError
-from claip_emo.corpora.load import load_corpus
+from claip_emo.corpora.load import fold_of, load_corpus
+from claip_emo.corpora.published import NAMES
 from claip_emo.data.dataset import ClipDataset
+from claip_emo.evaluation import processes
 from claip_emo.evaluation.evaluate import predict, write_run
 from claip_emo.evaluation.run import commit, describe_run, progress_bar, progress_task
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.model import checkpoint as store
-from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.card import write_card
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
@@ -37,6 +37,7 @@ from claip_emo.training.callbacks import (
     ProgressBar,
     epochs_since_best,
 )
+from claip_emo.training.initial import initial_model
 from claip_emo.training.trainer import BEST, STATE, TRAINED, ClaipEmoTrainer, newest_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -85,37 +86,30 @@ def train(
         NonFiniteLossError: if the loss diverges.
         Interrupted: after Ctrl-C, when the state has been saved.
     """
-    console = console or Console(stderr=True)
+    processes.join(device)
+    console = _speaking(console)
     pick_device(device)
     if recipe.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise RecipeError("train.tensorboard needs TensorBoard: pip install tensorboard")
     state_dir = out / STATE_DIR
     began_at = commit()
-    _claim(recipe, out)
+    with processes.first_goes_first():
+        _claim(recipe, out)
     with progress_bar(console) as bar:
         corpus = _loaded(recipe, bar)
         parts = {name: corpus.part(name) for name in ("train", "validation", "test")}
         _check_parts(recipe, parts)
-        model, processor = _initial(recipe, corpus, state_dir, init)
+        model, processor = initial_model(recipe, corpus.labels, state_dir, init)
         datasets = _datasets(recipe, parts, processor, bar)
         seconds = _fit(recipe, model, processor, datasets, out, device, bar)
-        facts = describe_run(
-            model,
-            title=recipe.name,
-            corpus=recipe.data.root,
-            corpus_note=recipe.note,
-            counts={name: len(part.samples) for name, part in parts.items()},
-            seconds=round(seconds, 1),
-            selection=recipe.protocol.selection,
-            seed=recipe.train.seed,
-            command=command,
-            commit=began_at,
-        )
-        with store.written_whole(out / "model") as folder:
-            model.save_pretrained(folder)
-            processor.save_pretrained(folder)
-            (folder / RECIPE).write_text(recipe.to_yaml(), "utf-8")
-            write_card(folder, facts)
+        facts = _facts(recipe, model, parts, seconds) | {"command": command, "commit": began_at}
+        facts = describe_run(model, **facts)
+        if processes.is_first():
+            with store.written_whole(out / "model") as folder:
+                model.save_pretrained(folder)
+                processor.save_pretrained(folder)
+                (folder / RECIPE).write_text(recipe.to_yaml(), "utf-8")
+                write_card(folder, facts)
         figures: dict[str, Any] = {}
         if parts["test"].samples:
             rows = predict(
@@ -125,9 +119,40 @@ def train(
                 workers=0 if recipe.data.cache == "memory" else recipe.data.workers,
                 progress=progress_task(bar, "Testing", len(datasets["test"])),
             )
-            figures = write_run(out, rows, datasets["test"], facts)
-            write_card(out / "model", facts, figures)
+            if processes.is_first():
+                figures = write_run(out, rows, datasets["test"], facts)
+                write_card(out / "model", facts, figures)
+    processes.wait()
     return Run(out, figures, seconds)
+
+
+def _speaking(console: Console | None) -> Console:
+    """Return the console; of several processes only the first one speaks."""
+    return (console or Console(stderr=True)) if processes.is_first() else Console(quiet=True)
+
+
+def _facts(
+    recipe: Recipe, model: ClaipEmoModel, parts: dict[str, Corpus], seconds: float
+) -> dict[str, Any]:
+    """Return what a report says of a run besides its scores."""
+    data = recipe.data
+    published = data.corpus in NAMES
+    people = [{s.speaker for s in parts[name].samples} for name in ("train", "test")]
+    facts: dict[str, Any] = {
+        "title": recipe.name,
+        "corpus": data.root,
+        "corpus_name": data.corpus,
+        "corpus_variant": data.variant,
+        "fold": fold_of(data) if published else data.fold,
+        "corpus_note": recipe.note,
+        "counts": {name: len(part.samples) for name, part in parts.items()},
+        "unseen_people": bool(people[1]) and not people[0] & people[1] and None not in people[1],
+        "batch": recipe.train.batch_size * recipe.train.accumulation * processes.count(),
+        "seconds": round(seconds, 1),
+        "selection": recipe.protocol.selection,
+        "seed": recipe.train.seed,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _claim(recipe: Recipe, out: Path) -> None:
@@ -164,12 +189,14 @@ def _loaded(recipe: Recipe, bar: Progress) -> Corpus:
             making.append(progress_task(bar, "Making clips", total))
         making[0](done, total)
 
-    return load_corpus(
-        recipe.data,
-        seed=recipe.train.seed,
-        validation=recipe.protocol.selection == "validation",
-        progress=progress,
-    )
+    with processes.first_goes_first():  # clips are made once
+        corpus = load_corpus(
+            recipe.data,
+            seed=recipe.train.seed,
+            validation=recipe.protocol.selection == "validation",
+            progress=progress,
+        )
+    return corpus
 
 
 def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:
@@ -193,62 +220,6 @@ def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:
         raise CorpusError(problems)
     if not parts["test"].samples:
         logger.warning("There is no test part: the run will have a model but no figures.")
-
-
-def _initial(
-    recipe: Recipe, corpus: Corpus, state_dir: Path, init: Path | str | None
-) -> tuple[ClaipEmoModel, ClaipEmoProcessor]:
-    """Build the model the run starts from, or load the one that it started from."""
-    start = state_dir / "initial"
-    if (start / store.CONFIG).is_file():
-        return (
-            ClaipEmoModel.from_pretrained(start),
-            ClaipEmoProcessor.from_pretrained(start),
-        )
-    torch.manual_seed(recipe.train.seed)
-    wanted = recipe.model
-    backbone = resolve(wanted.backbone, vision=wanted.vision, audio=wanted.audio)
-    processor = ClaipEmoProcessor.for_backbone(backbone, **wanted.processor)
-    config = configure(
-        backbone,
-        corpus.labels,
-        adaptation=wanted.adaptation,
-        lora_rank=wanted.lora.rank,
-        lora_alpha=wanted.lora.alpha,
-        lora_dropout=wanted.lora.dropout,
-        temporal=wanted.temporal,
-        fusion=wanted.fusion,
-        num_frames=processor.settings.num_frames,
-    )
-    model = ClaipEmoModel.from_backbone(config)
-    if init is not None:
-        continue_from(model, ClaipEmoModel.from_pretrained(init))
-    with store.written_whole(start) as folder:
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-    return model, processor
-
-
-def continue_from(model: ClaipEmoModel, former: ClaipEmoModel) -> None:
-    """Start a model from another's weights: towers, adapters, temporal module; head if it fits.
-
-    Raises:
-        CheckpointError: if the former has other towers or adapters.
-    """
-    weights = former.state_dict()
-    own = model.state_dict()
-    same_labels = former.config.labels == model.config.labels
-    for name, value in own.items():
-        if name.startswith("head.") and not same_labels:
-            continue
-        if name not in weights or weights[name].shape != value.shape:
-            raise store.CheckpointError(
-                f"--init: the checkpoint has another architecture or adaptation; {name} differs. "
-                "Train with the backbone, adaptation and rank that it has."
-            )
-        value.copy_(weights[name])
-    if not same_labels:
-        logger.warning("--init: the labels differ, so the fusion head starts anew.")
 
 
 def _datasets(
@@ -314,6 +285,7 @@ def _fit(
         trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if interrupt.asked:
         raise Interrupted(f"Interrupted and saved. The same command goes on: {out}")
+    processes.wait()  # for the best weights to be written
     if recipe.protocol.selection != "last" and (state_dir / BEST / TRAINED).is_file():
         model.load_trained_state(load_file(state_dir / BEST / TRAINED))
     return history.seconds

@@ -1,0 +1,96 @@
+"""The model a run starts from: of its backbone, of another checkpoint, or its own former one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from claip_emo.evaluation.processes import first_goes_first, is_first
+from claip_emo.labels import LabelSet
+from claip_emo.model import checkpoint as store
+from claip_emo.model.backbones import Backbone, configure, resolve
+from claip_emo.model.configuration import ClaipEmoConfig
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.recipe import ModelRecipe, Recipe
+
+logger = logging.getLogger(__name__)
+
+INITIAL = "initial"
+
+
+def initial_model(
+    recipe: Recipe, labels: LabelSet, state_dir: Path, init: Path | str | None
+) -> tuple[ClaipEmoModel, ClaipEmoProcessor]:
+    """Build the model that a run starts from, or load the one that it started from.
+
+    Args:
+        recipe: what is trained.
+        labels: the classes of the corpus.
+        state_dir: where the start is kept, so that a run that goes on has the same.
+        init: a checkpoint to start the weights from.
+
+    Raises:
+        BackboneError: if the towers cannot be had.
+        CheckpointError: if ``init`` does not fit.
+    """
+    start = state_dir / INITIAL
+    with first_goes_first():
+        if (start / store.CONFIG).is_file():
+            return (
+                ClaipEmoModel.from_pretrained(start),
+                ClaipEmoProcessor.from_pretrained(start),
+            )
+        torch.manual_seed(recipe.train.seed)
+        wanted = recipe.model
+        backbone = resolve(wanted.backbone, vision=wanted.vision, audio=wanted.audio)
+        processor = ClaipEmoProcessor.for_backbone(backbone, **wanted.processor)
+        model = ClaipEmoModel.from_backbone(configured(wanted, backbone, processor, labels))
+        if init is not None:
+            continue_from(model, ClaipEmoModel.from_pretrained(init))
+        if is_first():
+            with store.written_whole(start) as folder:
+                model.save_pretrained(folder)
+                processor.save_pretrained(folder)
+    return model, processor
+
+
+def configured(
+    wanted: ModelRecipe, backbone: Backbone, processor: ClaipEmoProcessor, labels: LabelSet
+) -> ClaipEmoConfig:
+    """Return the configuration of the model that a recipe describes."""
+    return configure(
+        backbone,
+        labels,
+        adaptation=wanted.adaptation,
+        lora_rank=wanted.lora.rank,
+        lora_alpha=wanted.lora.alpha,
+        lora_dropout=wanted.lora.dropout,
+        temporal=wanted.temporal,
+        fusion=wanted.fusion,
+        num_frames=processor.settings.num_frames,
+    )
+
+
+def continue_from(model: ClaipEmoModel, former: ClaipEmoModel) -> None:
+    """Start a model from another's weights: towers, adapters, temporal module; head if it fits.
+
+    Raises:
+        CheckpointError: if the former has other towers or adapters.
+    """
+    weights = former.state_dict()
+    own = model.state_dict()
+    same_labels = former.config.labels == model.config.labels
+    for name, value in own.items():
+        if name.startswith("head.") and not same_labels:
+            continue
+        if name not in weights or weights[name].shape != value.shape:
+            raise store.CheckpointError(
+                f"--init: the checkpoint has another architecture or adaptation; {name} differs. "
+                "Train with the backbone, adaptation and rank that it has."
+            )
+        value.copy_(weights[name])
+    if not same_labels:
+        logger.warning("--init: the labels differ, so the fusion head starts anew.")
