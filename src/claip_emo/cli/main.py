@@ -48,7 +48,7 @@ def _shared(
     """Which emotion the person on a video shows, from face and voice together."""
 
 
-for _group in ("demo", "train", "evaluate", "predict", "report", "info", "backbones"):
+for _group in ("demo", "train", "evaluate", "predict", "report", "corpus", "info", "backbones"):
     importlib.import_module(f"claip_emo.cli.{_group}").register(app)
 
 
@@ -73,7 +73,8 @@ def main() -> None:
     except (ValueError, RuntimeError, OSError) as error:
         if os.environ.get("CLAIP_EMO_DEBUG"):
             raise
-        _say(_readable(error), "red")
+        if type(error).__name__ != "FirstProcessFailedError":  # it has said why
+            _say(_readable(error), "red")
         sys.exit(EXIT_WRONG_USAGE if isinstance(error, ValueError) else EXIT_SOME_FAILED)
 
 

@@ -174,16 +174,18 @@ def evaluate_table(
         CheckpointError: if there is no checkpoint.
         CorpusError: if the table cannot be used, or has labels the model does not know.
     """
-    model = ClaipEmoModel.from_pretrained(source).to(pick_device(device))
-    processor = ClaipEmoProcessor.from_pretrained(source)
-    corpus = read_table(table, labels=model.config.label_set)
-    if split is not None:
-        corpus = corpus.part(split)
-    if not corpus.samples:
-        raise CorpusError([f"{table} has no row of the part {split!r}."])
-    detector = make_detector(face_detector or processor.settings.face_detector, face_model)
+    processes.join(device)
+    with processes.first_goes_first():
+        model = ClaipEmoModel.from_pretrained(source).to(pick_device(device))
+        processor = ClaipEmoProcessor.from_pretrained(source)
+        corpus = read_table(table, labels=model.config.label_set)
+        if split is not None:
+            corpus = corpus.part(split)
+        if not corpus.samples:
+            raise CorpusError([f"{table} has no row of the part {split!r}."])
+        detector = make_detector(face_detector or processor.settings.face_detector, face_model)
     dataset = ClipDataset(corpus, processor.clip_spec(), detector)
-    with progress_bar(console or Console(stderr=True)) as bar:
+    with progress_bar(processes.speaking(console)) as bar:
         rows = predict(
             model.merge(),
             processor,
@@ -196,7 +198,9 @@ def evaluate_table(
     facts = describe_run(
         model, title=f"{table.stem}", corpus=str(table), counts=counts, command=command
     )
-    return write_run(out, rows, dataset, facts)
+    figures = write_run(out, rows, dataset, facts) if processes.is_first() else {}
+    processes.wait()
+    return figures
 
 
 def write_thumbnails(folder: Path, predictions: Predictions, dataset: ClipDataset) -> None:

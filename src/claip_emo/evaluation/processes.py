@@ -12,7 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import distributed
+
+
+class FirstProcessFailedError(RuntimeError):
+    """The first process failed, and has said why; the others end without a word."""
 
 
 def join(device: str = "auto") -> None:
@@ -47,6 +52,11 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def speaking(console: Console | None) -> Console:
+    """Return the console to show progress on; only that of the first process is heard."""
+    return (console or Console(stderr=True)) if is_first() else Console(quiet=True)
+
+
 def wait() -> None:
     """Wait until every process is here."""
     if together():
@@ -73,7 +83,7 @@ def first_goes_first() -> Iterator[None]:
             failed = told
     if not is_first():
         if failed[0]:
-            raise RuntimeError(f"The first process failed: {failed[0]}")
+            raise FirstProcessFailedError(str(failed[0]))
         yield
 
 

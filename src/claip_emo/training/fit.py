@@ -87,7 +87,7 @@ def train(
         Interrupted: after Ctrl-C, when the state has been saved.
     """
     processes.join(device)
-    console = _speaking(console)
+    console = processes.speaking(console)
     pick_device(device)
     if recipe.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise RecipeError("train.tensorboard needs TensorBoard: pip install tensorboard")
@@ -124,11 +124,6 @@ def train(
                 write_card(out / "model", facts, figures)
     processes.wait()
     return Run(out, figures, seconds)
-
-
-def _speaking(console: Console | None) -> Console:
-    """Return the console; of several processes only the first one speaks."""
-    return (console or Console(stderr=True)) if processes.is_first() else Console(quiet=True)
 
 
 def _facts(

@@ -73,7 +73,7 @@ def train_folds(
         CorpusError, RecipeError, NonFiniteLossError, Interrupted: as ``fit.train`` does.
     """
     processes.join(device)
-    shown = (console or Console(stderr=True)) if processes.is_first() else Console(quiet=True)
+    shown = processes.speaking(console)
     for number, fold in enumerate(folds, start=1):
         folder, own = out / f"fold-{fold}", recipe.of_fold(fold)
         done = finished(folder, own)
