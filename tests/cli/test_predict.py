@@ -1,6 +1,7 @@
 """claip-emo predict: one row per file, errors as rows, no traceback on any input."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -91,6 +92,51 @@ def test_good_files_end_with_0_and_a_table(command, run_folder, zoo) -> None:
     assert done.returncode == 0, done.stderr
     assert "both.mp4" in done.stdout
     assert "video + audio" in done.stdout
+
+
+def test_names_that_are_markup_are_shown_as_they_are(command, run_folder, zoo, tmp_path) -> None:
+    for name in ("a[red]b.mp4", "x[bold].mp4"):
+        shutil.copy(zoo / "both.mp4", tmp_path / name)
+    (tmp_path / "._a.mp4").write_bytes(b"of a system")
+    done = command("predict", tmp_path, "bad[/y].mp4", "--model", run_folder)
+    assert done.returncode == 1  # there is no folder `bad[`
+    assert "a[red]b.mp4" in done.stdout
+    assert "x[bold].mp4" in done.stdout
+    assert "bad[/y].mp4" in done.stdout
+    assert "._a" not in done.stdout
+
+
+def test_names_that_stdout_cannot_take(process, run_folder, zoo, tmp_path) -> None:
+    strange = os.fsdecode(b"bad\xff.mp4"), "名前.mp4"
+    for name in strange:
+        shutil.copy(zoo / "sound.wav", tmp_path / name)
+    files = [*(tmp_path / name for name in strange), "x" * 300, zoo / "sound.wav"]
+    done = process(
+        "predict", *files, "--model", run_folder, "--json", PYTHONIOENCODING="latin-1:strict"
+    )
+    assert done.returncode == 1, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["path"] for row in rows] == list(map(str, files))
+    assert [row["error"] is None for row in rows] == [True, True, False, True]
+
+
+def test_whatever_one_file_does_the_others_go_on(command, run_folder, zoo, monkeypatch) -> None:
+    from claip_emo.inference import recognizer
+
+    load = recognizer.load_clip
+
+    def broken(path, *rest, **more):
+        if "silent" in str(path):
+            raise MemoryError
+        return load(path, *rest, **more)
+
+    monkeypatch.setattr(recognizer, "load_clip", broken)
+    files = zoo / "both.mp4", zoo / "silent.mp4", zoo / "sound.wav"
+    done = command("predict", *files, "--model", run_folder, "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [row["error"] is None for row in rows] == [True, False, True]
+    assert "MemoryError" in rows[1]["error"]
 
 
 def test_one_modality_is_used_when_asked(command, run_folder, zoo) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -61,6 +63,18 @@ JsonOption = Annotated[
 ]
 
 console = Console(stderr=True)
+
+
+def printable(text: str) -> str:
+    """Return a text that stdout can take: names of files may hold what is no character."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def print_json(content: Any) -> None:
+    """Print one line of JSON on stdout, with escapes where its encoding lacks a character."""
+    text = json.dumps(content, ensure_ascii=False)
+    print(text if printable(text) == text else json.dumps(content), flush=True)
 
 
 def begin(threads: int | None = None) -> None:

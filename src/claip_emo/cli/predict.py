@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from claip_emo.cli.options import (
     DetectorOption,
@@ -20,6 +20,8 @@ from claip_emo.cli.options import (
     ThreadsOption,
     begin,
     console,
+    print_json,
+    printable,
 )
 
 
@@ -30,7 +32,9 @@ def register(app: typer.Typer) -> None:
 
 def predict(
     files: Annotated[
-        list[Path], typer.Argument(help="Videos, sounds, folders of frames or of media files.")
+        list[Path],
+        # What cannot be read becomes a row with its error, as anything else that is bad.
+        typer.Argument(help="Videos, sounds, folders of frames or of media files.", readable=False),
     ],
     model: ModelOption,
     as_json: JsonOption = False,
@@ -64,7 +68,7 @@ def predict(
     ):  # fmt: skip
         results.append(result)
         if as_json:
-            print(json.dumps(result.to_dict(), ensure_ascii=False), flush=True)
+            print_json(result.to_dict())
     if not as_json:
         _show(results)
     if any(result.error for result in results):
@@ -77,18 +81,19 @@ def _show(results: list) -> None:
         table.add_column(column, overflow="fold")
     for result in results:
         if result.error:
-            table.add_row(result.path, "[red]error[/]", "", "", "", "", result.error)
+            said = [Text(printable(text)) for text in (result.path, result.error)]
+            table.add_row(said[0], "[red]error[/]", "", "", "", "", said[1])
             continue
         ranked = sorted(result.scores.items(), key=lambda item: -item[1])
         second = f"{ranked[1][0]} {ranked[1][1]:.2f}" if len(ranked) > 1 else ""
         face = "" if result.face_rate is None else f"{result.face_rate:.0%}"
         table.add_row(
-            result.path,
-            f"[bold]{result.label}[/]",
+            Text(printable(result.path)),
+            Text(result.label, "bold"),
             f"{ranked[0][1]:.2f}",
-            second,
+            Text(second),
             " + ".join(result.modalities),
             face,
-            "; ".join(result.warnings),
+            Text(printable("; ".join(result.warnings))),
         )
     Console().print(table)

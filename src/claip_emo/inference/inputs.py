@@ -19,12 +19,18 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     """
     clips: list[Path] = []
     for path in map(Path, paths):
-        clips += _inside(path) if path.is_dir() else [path]
+        try:
+            clips += _inside(path) if path.is_dir() else [path]
+        except OSError:  # a name that is too long, a folder that may not be listed
+            clips.append(path)
     return clips
 
 
 def _inside(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    # Names that begin with a dot are a system's own, such as the ._ files of macOS.
+    files = sorted(
+        path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()
+    )
     suffixes = {path.suffix.lower() for path in files}
     if suffixes & IMAGES and not suffixes & VIDEOS:
         return [folder]

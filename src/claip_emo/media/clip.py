@@ -13,15 +13,22 @@ from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.picture import Frame, crop
 from claip_emo.media.source import Source, open_source
-from claip_emo.media.spec import ClipSpec, choose_frames, choose_seconds, long_file
+from claip_emo.media.spec import (
+    ClipSpec,
+    Span,
+    choose_frames,
+    choose_seconds,
+    long_file,
+    repeated,
+)
 from claip_emo.media.tracks import squares
 
 __all__ = ["Clip", "ClipSpec", "load_clip"]
 
 SILENCE = 1e-4  # peak below which sound carries nothing, -80 dB of full scale
 FACE_SOURCE_PX = 1280  # longest side of the frames that faces are cut from
+SILENT = "the sound is silent"  # how the warning begins
 NO_FACE = "no face was found; the whole frame is used"
-SILENT = "the sound is silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +112,21 @@ def load_clip(
             lost = len(np.unique(views)) - len(pictures)
             if lost:
                 warnings.append(f"damaged: {lost} sampled frames were replaced by their neighbours")
-            views = _replaced(views, sorted(pictures))
+            views = repeated(
+                _replaced(views, sorted(pictures)), source.sound_s, source.duration_s, spec
+            )
             times = source.times_s[views]
             frames, boxes, rate = _crops(source, views, pictures, spec, detector)
     spans = choose_seconds(source.sound_s, source.duration_s, times, spec, rng)
     waveforms = tuple(source.sound(spans, spec.sampling_rate_hz)) if spans else ()
     # A silent window is no reason to end a training on sound alone: there is more in the file.
     if spans and not audible(waveforms) and (frames is not None or rng is None):
-        warnings.append(SILENT)
+        warnings.append(silent(source.sound_s, spans))
         waveforms, spans = (), ()
     if frames is None and not waveforms:
         raise MediaError(f"{path}: {why_nothing([*source.warnings, *warnings], spec)}")
-    views_warning = long_file(source.duration_s, spec) if rng is None else []
+    count = len(frames) if frames is not None else len(waveforms)
+    views_warning = long_file(source.duration_s, spec, count) if rng is None else []
     return Clip(
         path=str(path),
         frames=frames,
@@ -176,6 +186,14 @@ def audible(waveforms: Iterable[NDArray[np.float32]]) -> bool:
     return any(float(np.abs(waveform).max(initial=0)) >= SILENCE for waveform in waveforms)
 
 
+def silent(sound_s: Span | None, heard: Iterable[Span]) -> str:
+    """Return the warning that nothing is heard; of a long sound, in the parts listened to."""
+    length_s = sound_s[1] - sound_s[0] if sound_s else 0.0
+    heard_s = sum(end - begin for begin, end in set(heard))
+    part = f" in the {heard_s:.0f} of {length_s:.0f} s that are listened to"
+    return f"{SILENT}{part if heard_s < length_s - 1 else ''}"
+
+
 def no_face(rate: float | None) -> list[str]:
     """Return the warning that no face was found, where none was."""
     return [NO_FACE] if rate == 0 else []
@@ -184,7 +202,7 @@ def no_face(rate: float | None) -> list[str]:
 def why_nothing(warnings: Sequence[str], spec: ClipSpec) -> str:
     """Return why a file yields neither picture nor sound."""
     if warnings:
-        return f"nothing in it could be decoded ({'; '.join(warnings)})."
+        return f"there is nothing in it to go by ({'; '.join(warnings)})."
     asked = [name for name, on in (("picture", spec.video), ("sound", spec.audio)) if on]
     return f"no {' and no '.join(asked)} could be found in it."
 

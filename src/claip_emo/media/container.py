@@ -13,6 +13,8 @@ from av.error import FFmpegError
 # Lists of other files and pages of text: what is given as a clip must not open its neighbours.
 NOT_MEDIA = {"concat", "concatf", "hls", "applehttp", "dash", "imf", "sdp", "rtsp", "rtp", "tty"}
 
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000  # of sound; beyond it a header is damaged
+
 
 class MediaError(ValueError):
     """A file that yields nothing, and why."""
@@ -33,7 +35,9 @@ def open_media(path: str) -> Any:
         if file.stat().st_size == 0:
             raise MediaError(f"{path}: the file is empty (0 bytes).")
         allowed = {"format_whitelist": _formats()}
-        return av.open(str(path), metadata_errors="replace", container_options=allowed)
+        # As a bare name, what stands before a colon would be taken for a protocol.
+        name = f"file:{file.absolute()}"
+        return av.open(name, metadata_errors="replace", container_options=allowed)
     except MediaError:
         raise
     except (FFmpegError, OSError, ValueError) as error:
@@ -58,7 +62,11 @@ def video_stream(container: Any) -> Any:
 
 def audio_stream(container: Any) -> Any:
     """Return the best audio stream that can be decoded, or None."""
-    usable = [s for s in container.streams.audio if s.codec_context is not None and s.rate]
+    usable = [
+        s
+        for s in container.streams.audio
+        if s.codec_context is not None and LOWEST_RATE_HZ <= (s.rate or 0) <= HIGHEST_RATE_HZ
+    ]
     best = container.streams.best("audio") if usable else None
     return best if best in usable else next(iter(usable), None)
 

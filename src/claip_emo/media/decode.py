@@ -26,6 +26,7 @@ from claip_emo.media.container import (
     packets,
     video_stream,
 )
+from claip_emo.media.header import counts_its_frames, promised_bytes
 
 __all__ = ["MediaError", "Track", "read_frames", "recount", "scan"]
 
@@ -38,6 +39,7 @@ STATES_ITS_LENGTH = {"matroska,webm", "avi", "flv", "wav", "flac", "mov,mp4,m4a,
 DEFAULT_FPS = 25.0
 PADDING_S = 0.2
 SCATTERED, SCATTERED_S = 10.0, 60.0  # times as long as the packets, and a minute: timestamps lie
+LEAST_PART = 0.05  # of the packets of the largest part: sound after a long gap, no damaged stamp
 
 
 @dataclass(slots=True)
@@ -98,6 +100,8 @@ def scan(path: str, *, video: bool = True, audio: bool = True) -> Track:
         picture = video_stream(container) if video else None
         sound = audio_stream(container) if audio else None
         streams = [stream for stream in (picture, sound) if stream is not None]
+        if audio and sound is None and container.streams.audio:
+            warnings.append("damaged: there is sound, but of a kind or rate that cannot be decoded")
         for packet in packets(container, streams, warnings):
             if packet.size == 0:
                 continue
@@ -232,7 +236,7 @@ def _table(
     steps = sorted({stamp for stamp in dts if stamp is not None})
     if len(steps) == len(pts) and not _scattered(dts, picture):
         return keys, np.array(steps) * float(picture.time_base)
-    start_s = float((picture.start_time or 0) * picture.time_base)
+    start_s = _start(dts, picture) * float(picture.time_base)
     even = start_s + keys / float(picture.average_rate or DEFAULT_FPS)
     return keys, np.asarray(even, np.float64)
 
@@ -254,6 +258,16 @@ def _scattered(stamps: Sequence[int | None], picture: Any) -> bool:
     return span_s > SCATTERED * likely_s + SCATTERED_S
 
 
+def _start(stamps: Sequence[int | None], picture: Any) -> int:
+    """Return the first timestamp that is near the others; damaged ones are far from them."""
+    dated = np.array([stamp for stamp in stamps if stamp is not None], np.float64)
+    if not len(dated):
+        return int(picture.start_time or 0)
+    likely_s = len(dated) / float(picture.average_rate or DEFAULT_FPS)
+    reach = max(likely_s, SCATTERED_S) / float(picture.time_base)
+    return int(dated[np.abs(dated - np.median(dated)) <= reach].min(initial=np.median(dated)))
+
+
 def _sound_span(
     stream: Any | None, starts: NDArray[np.float64], ends: NDArray[np.float64]
 ) -> tuple[float, float] | None:
@@ -262,8 +276,13 @@ def _sound_span(
         return None
     likely_s = float((ends - starts).sum())
     if ends.max() - starts.min() > SCATTERED * likely_s + SCATTERED_S:  # damaged timestamps
-        near = np.abs(starts - np.median(starts)) <= max(likely_s, SCATTERED_S)
-        starts, ends = starts[near], ends[near]
+        order = np.argsort(starts)
+        starts, ends = starts[order], ends[order]
+        gaps = np.flatnonzero(np.diff(starts) > max(likely_s, SCATTERED_S)) + 1
+        parts = np.split(np.arange(len(starts)), gaps)
+        least = max(map(len, parts)) * LEAST_PART
+        kept = np.concatenate([part for part in parts if len(part) >= least])
+        starts, ends = starts[kept], ends[kept]
     begin, end = float(starts.min()), float(ends.max())
     if stream.start_time is not None:
         begin = max(begin, float(stream.start_time * stream.time_base))
@@ -285,9 +304,14 @@ def _cut_off(
         if num_packets < picture.frames and shown_s < stated_s - 2 * found.frame_s:
             return f"truncated: {num_packets} of {picture.frames} frames are in the file"
     stated_s = (container.duration or 0) / av.time_base
+    if stated_s and form == "matroska,webm":  # there, the end; elsewhere, the length
+        stated_s -= max(0.0, (container.start_time or 0) / av.time_base)
+    if form == "wav":
+        stated_s *= promised_bytes(found.path)
     if form == "avi" and picture is not None:  # its header's length, not what is in the file
         stated_s = max(stated_s, float(picture.frames * picture.time_base))
-    whole = form in STATES_ITS_LENGTH and len(streams) == len(container.streams)
+    states = form in STATES_ITS_LENGTH or (form == "mp3" and counts_its_frames(found.path))
+    whole = states and len(streams) == len(container.streams)
     if whole and found.duration_s < stated_s - max(0.3, 0.02 * stated_s):
         return f"truncated: {found.duration_s:.1f} of {stated_s:.1f} s are in the file"
     return None

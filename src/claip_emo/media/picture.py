@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]
 # Without these swscale rounds down: frames come out one to two levels too dark.
+LONGEST_RATIO = 8  # of a picture that is scaled by its shorter side: of it the middle is shown
 EXACT = int(Interpolation.ACCURATE_RND) | int(Interpolation.FULL_CHR_H_INT)
 SMALLEST_FOR_SWSCALE = 16  # px; below it the scaler of the decoder refuses or reads past the edge
 
@@ -37,7 +38,10 @@ def upright(
     elif long_px is not None:
         scale = min(1.0, long_px / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    if min(frame.width, frame.height) < SMALLEST_FOR_SWSCALE:
+    if short_px is not None and max(width, height) > LONGEST_RATIO * min(width, height):
+        plain = resized(frame.to_ndarray(format="rgb24"), (width, height))
+        array = fit(plain, short_px=short_px)
+    elif min(frame.width, frame.height) < SMALLEST_FOR_SWSCALE:
         array = resized(frame.to_ndarray(format="rgb24"), size)
     else:
         way = int(Interpolation.AREA if scale < 1 else Interpolation.BICUBIC) | EXACT
@@ -75,12 +79,18 @@ def resized(picture: Frame, size: tuple[int, int]) -> Frame:
 def fit(picture: Frame, *, short_px: int | None = None, long_px: int | None = None) -> Frame:
     """Scale a picture as ``upright`` scales a frame."""
     height, width = picture.shape[:2]
+    if short_px is not None:  # a ribbon would become huge; only its middle is wanted
+        longest = LONGEST_RATIO * min(height, width)
+        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+        picture = picture[top : top + longest, left : left + longest]
+        height, width = picture.shape[:2]
     scale = 1.0
     if short_px is not None:
         scale = short_px / min(width, height)
     elif long_px is not None:
         scale = min(1.0, long_px / max(width, height))
-    return resized(picture, (max(1, round(width * scale)), max(1, round(height * scale))))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return resized(np.ascontiguousarray(picture), size)
 
 
 def crop(

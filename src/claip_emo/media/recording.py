@@ -10,19 +10,26 @@ from numpy.typing import NDArray
 
 from claip_emo.media.clip import (
     FACE_SOURCE_PX,
-    SILENT,
     Clip,
     audible,
     crop_face,
     follow_face,
     no_face,
+    silent,
     why_nothing,
 )
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.picture import Frame, crop
 from claip_emo.media.source import Source, open_source
-from claip_emo.media.spec import ClipSpec, Span, choose_frames, choose_seconds, long_file
+from claip_emo.media.spec import (
+    ClipSpec,
+    Span,
+    choose_frames,
+    choose_seconds,
+    long_file,
+    repeated,
+)
 
 FULL_SCALE = 32767
 LONGEST_SOUND_S = 1800.0  # 170 MB of samples
@@ -80,6 +87,8 @@ class Recording:
                     f"{self.path} was cropped to {self.frames.shape[1]} px, not {spec.size_px}."
                 )
             views = choose_frames(self.timestamps_s, self.duration_s, spec, rng)
+            if rng is None:
+                views = repeated(views, self._sound_s(spec), self.duration_s, spec)
             frames, times = self.frames[views], self.timestamps_s[views]
         spans: tuple[Span, ...] = ()
         if self.waveform is not None and spec.audio:
@@ -88,13 +97,12 @@ class Recording:
                     f"{self.path} was read at {self.sampling_rate_hz} Hz, "
                     f"not {spec.sampling_rate_hz}."
                 )
-            length_s = len(self.waveform) / self.sampling_rate_hz
-            sound_s = self.sound_start_s, self.sound_start_s + length_s
-            spans = choose_seconds(sound_s, self.duration_s, times, spec, rng)
+            spans = choose_seconds(self._sound_s(spec), self.duration_s, times, spec, rng)
         pieces = {span: self._piece(span) for span in set(spans)}
-        warnings = [] if rng is not None else long_file(self.duration_s, spec)
+        count = len(frames) if frames is not None else len(spans)
+        warnings = [] if rng is not None else long_file(self.duration_s, spec, count)
         if spans and frames is not None and not audible(pieces.values()):
-            warnings.append(SILENT)
+            warnings.append(silent(self._sound_s(spec), spans))
             spans = ()
         return Clip(
             self.path,
@@ -106,6 +114,13 @@ class Recording:
             face_rate=self.face_rate if frames is not None else None,
             warnings=(*self.warnings, *warnings),
         )
+
+    def _sound_s(self, spec: ClipSpec) -> Span | None:
+        """Return start and end of the sound; None: there is none, or it is not asked for."""
+        if self.waveform is None or not spec.audio:
+            return None
+        length_s = len(self.waveform) / self.sampling_rate_hz
+        return self.sound_start_s, self.sound_start_s + length_s
 
     def _piece(self, span: Span) -> NDArray[np.float32]:
         """Return some seconds of the sound, (samples,), float32."""
@@ -152,7 +167,7 @@ def load_recording(
         if audible(heard):
             waveform = np.round(heard[0] * FULL_SCALE).astype(np.int16)
         else:
-            warnings.append(SILENT)
+            warnings.append(silent(source.sound_s, [source.sound_s]))
     if frames is None and waveform is None:
         raise MediaError(f"{path}: {why_nothing([*source.warnings, *warnings], spec)}")
     return Recording(

@@ -16,6 +16,7 @@ from claip_emo.media.container import audio_stream, decoded, go_to, open_media, 
 from claip_emo.media.decode import SCATTERED_S, SEEK_AHEAD_S, Track
 
 JITTER_S = 0.03  # timestamps of sound that differ less than this from the samples are rounding
+MOST_CHANNELS = 8  # 7.1; of more, no layout says what they are
 LEAD_IN_S = 0.5  # decoded before a sought piece of sound, so that the codec has settled
 
 
@@ -57,12 +58,27 @@ class _Mixer:
 
     def __call__(self, frame: Any) -> NDArray[np.float32]:
         """Return the samples of a frame, (samples,)."""
+        if frame.layout.nb_channels > MOST_CHANNELS:
+            return _mean_of_channels(frame)
         kind = (frame.rate, frame.layout.name, frame.format.name)
         if kind not in self._resamplers:
             self._resamplers[kind] = av.AudioResampler(format="fltp", layout="mono", rate=self.rate)
         parts = [part.to_ndarray()[0] for part in self._resamplers[kind].resample(frame)]
         mono = np.concatenate([np.zeros(0, np.float32), *parts])
         return np.asarray(np.nan_to_num(mono, nan=0.0, posinf=1.0, neginf=-1.0), np.float32)
+
+
+def _mean_of_channels(frame: Any) -> NDArray[np.float32]:
+    """Mix a frame with more channels than FFmpeg has a layout for, (samples,)."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T  # (channel, samples)
+    if np.issubdtype(samples.dtype, np.integer):
+        middle = 128 if samples.dtype == np.uint8 else 0
+        scale = 2.0 ** (8 * samples.dtype.itemsize - 1)
+        samples = (samples.astype(np.float64) - middle) / scale
+    mono = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0).mean(axis=0)
+    return np.asarray(mono, np.float32)
 
 
 def _piece(

@@ -180,16 +180,19 @@ def open_source(
     Raises:
         MediaError: if nothing can be read from it.
     """
-    kind = FolderSource if Path(path).is_dir() else FileSource
-    return kind(
-        str(path), video=video, audio=audio, audio_path=str(audio_path) if audio_path else None
-    )
+    try:
+        kind = FolderSource if Path(path).is_dir() else FileSource
+        return kind(
+            str(path), video=video, audio=audio, audio_path=str(audio_path) if audio_path else None
+        )
+    except OSError as error:  # a name that is too long, a folder that may not be listed
+        raise MediaError(f"{path}: {error.strerror or error}.") from error
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
     """Order img2 before img10."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(0, int(part), "") if place % 2 else (1, 0, part) for place, part in enumerate(parts)]
 
 
 def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -223,9 +226,14 @@ def _sound_of(folder: Path, notes: list[str]) -> Track | None:
     """Return the sound in a folder of frames, or beside it; one that cannot be read is passed."""
     whole = folder.resolve()  # "." has no name
     beside = [whole.parent / (whole.name + suffix) for suffix in SOUND_SUFFIXES]
-    for file in [*_files_in(folder, SOUND_SUFFIXES), *(f for f in beside if f.is_file())]:
+    files = [*_files_in(folder, SOUND_SUFFIXES), *(f for f in beside if f.is_file())]
+    for place, file in enumerate(files):
         try:
-            return decode.scan(str(file), video=False)
+            track = decode.scan(str(file), video=False)
+            if others := files[place + 1 :]:
+                names = ", ".join(other.name for other in others)
+                notes.append(f"of several sound files {file.name} is heard, not {names}")
+            return track
         except MediaError as error:
             notes.append(f"without its sound: {error}")
     return None

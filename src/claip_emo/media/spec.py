@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ from claip_emo.media.sampling import (
     views_for,
 )
 
+MOSTLY = 0.95  # of what evenly spaced pieces of the sound cover
 WIDEST_MARGIN = 4.0  # nine faces wide: beyond it a crop is all border
 
 Span = tuple[float, float]
@@ -112,7 +114,8 @@ def choose_seconds(
         sound_s: start and end of the sound; None: there is none.
         duration_s: length of the file.
         frame_times_s: (view, time); the sound of a view is centred on its frames. None: no picture,
-            so the views are spread over the sound.
+            so the views are spread over the sound. So they are, when a whole file is to be
+            covered, where the sound around the frames leaves out what others would hear.
         spec: how long, and how many views there are without a picture.
         rng: draws the place of the one view where there is no picture.
 
@@ -122,26 +125,65 @@ def choose_seconds(
     if sound_s is None:
         return ()
     begin, end = sound_s
-    if frame_times_s is not None:
-        centres = (frame_times_s[:, 0] + frame_times_s[:, -1]) / 2
-    elif rng is not None:
-        centres = rng.uniform(begin, end, 1)
-    elif end - begin <= spec.audio_s or _view_count(duration_s, spec) == 1:
-        centres = np.array([(begin + end) / 2])
-    else:
-        half = spec.audio_s / 2
-        centres = np.linspace(begin + half, end - half, _view_count(duration_s, spec))
-    return tuple(sound_span(float(centre), begin, end, spec.audio_s) for centre in centres)
+    count = len(frame_times_s) if frame_times_s is not None else _view_count(duration_s, spec)
+    if frame_times_s is None and rng is not None:
+        return (sound_span(float(rng.uniform(begin, end, 1)[0]), begin, end, spec.audio_s),)
+    if frame_times_s is None:
+        count = 1 if end - begin <= spec.audio_s else count
+        return _evenly(sound_s, count, spec.audio_s)
+    centres = (frame_times_s[:, 0] + frame_times_s[:, -1]) / 2
+    around = tuple(sound_span(float(centre), begin, end, spec.audio_s) for centre in centres)
+    if spec.views == "by_duration" and rng is None:
+        evenly = _evenly(sound_s, count, spec.audio_s)
+        if _covered_s(around) < MOSTLY * _covered_s(evenly):  # a short picture, a long sound
+            return evenly
+    return around
 
 
-def long_file(duration_s: float, spec: ClipSpec) -> list[str]:
+def _evenly(sound_s: Span, count: int, wanted_s: float) -> tuple[Span, ...]:
+    begin, end = sound_s
+    half = min(wanted_s, end - begin) / 2
+    centres = np.linspace(begin + half, end - half, count) if count > 1 else [(begin + end) / 2]
+    return tuple(sound_span(float(centre), begin, end, wanted_s) for centre in centres)
+
+
+def _covered_s(spans: Iterable[Span]) -> float:
+    """Return how many seconds lie in at least one of the spans."""
+    covered, reached = 0.0, -math.inf
+    for begin, end in sorted(spans):
+        covered += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return covered
+
+
+def repeated(
+    views: NDArray[np.int64], sound_s: Span | None, duration_s: float, spec: ClipSpec
+) -> NDArray[np.int64]:
+    """Return each view of a short picture beside a long sound so often that all of it is heard.
+
+    Args:
+        views: (view, time), distinct.
+        sound_s: start and end of the sound; None: there is none.
+        duration_s: length of the file.
+        spec: how many views a file of this length has.
+
+    Returns:
+        (view, time), as many as the length asks for, equal ones beside each other.
+    """
+    count = _view_count(duration_s, spec)
+    long = spec.views == "by_duration" and duration_s > VIEW_S
+    if not long or sound_s is None or len(views) >= count:
+        return views
+    return np.asarray(views[np.arange(count) * len(views) // count], np.int64)
+
+
+def long_file(duration_s: float, spec: ClipSpec, views: int) -> list[str]:
     """Return the warning that not everything in a long file is looked at."""
     if spec.views != "by_duration" or duration_s <= VIEW_S:
         return []
-    return [
-        f"the file is {duration_s:.0f} s long: {views_for(duration_s)} evenly spaced views of it "
-        "are averaged"
-    ]
+    if views == 1:
+        return [f"the file is {duration_s:.0f} s long: one view of it is looked at"]
+    return [f"the file is {duration_s:.0f} s long: {views} evenly spaced views of it are averaged"]
 
 
 def _view_count(duration_s: float, spec: ClipSpec) -> int:
