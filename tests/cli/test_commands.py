@@ -13,7 +13,7 @@ from ..training.conftest import described
 def test_help_and_version(command, process) -> None:
     done = process("--help")
     assert done.returncode == 0
-    for name in ("demo", "train", "evaluate", "predict", "report", "info", "backbones"):
+    for name in ("demo", "train", "evaluate", "predict", "report", "corpus", "info", "backbones"):
         assert name in done.stdout
         assert command(name, "--help").returncode == 0
     assert claip_emo.__version__ in command("--version").stdout

@@ -48,7 +48,17 @@ def _shared(
     """Which emotion the person on a video shows, from face and voice together."""
 
 
-for _group in ("demo", "train", "evaluate", "predict", "report", "corpus", "info", "backbones"):
+for _group in (
+    "demo",
+    "train",
+    "ablate",
+    "evaluate",
+    "predict",
+    "report",
+    "corpus",
+    "info",
+    "backbones",
+):
     importlib.import_module(f"claip_emo.cli.{_group}").register(app)
 
 

@@ -23,8 +23,15 @@ logger = logging.getLogger(__name__)
 NAMES = ("dfew", "mafw", "crema_d", "ravdess", "meld", "lists")
 NAMED_AT_MOST = 5  # missing clips, in a warning
 
+TOGETHER = "all"
+
 Counts = Mapping[str, Mapping[str, int] | int]
-"""Part (``train``, ``validation``, ``test``) -> clips per class, or their number alone."""
+"""Part (``train``, ``validation``, ``test``, or ``all`` for the parts together) -> clips per class,
+or their number alone."""
+
+
+class FoldMissingError(CorpusError):
+    """A fold whose split files are not there, while those of other folds may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,8 @@ class PublishedCorpus:
         folds: numbers of the folds; a fold is tested on, the others train.
         variants: editions, the default first; empty: there is one only.
         labels: place -> the classes, in the order of the logits.
-        list_fold: place, fold -> what the split files say.
+        list_fold: place, fold -> what the split files say; a ``FoldMissingError`` where there are
+            none for this fold.
         expected: variant, fold -> published counts; None where nothing is published.
     """
 
@@ -104,6 +112,30 @@ class PublishedCorpus:
                 [f"{self.name} has no variant {place.variant!r}; there are: {known}."]
             )
         return place.variant
+
+    def published_counts(self, place: Place, fold: int) -> Counts | None:
+        """Return the counts that a fold should have; None where nothing is published.
+
+        Raises:
+            CorpusError: for an unknown edition.
+        """
+        return self.expected(self.variant_of(place), fold)
+
+    def check_fold(self, fold: int) -> None:
+        """Check that there is such a fold.
+
+        Raises:
+            CorpusError: if there is not.
+        """
+        if fold not in self.folds:
+            known = ", ".join(map(str, self.folds))
+            raise CorpusError([f"{self.name} has no fold {fold}; its folds are {known}."])
+
+
+def absent_file(sample: Sample) -> Path | None:
+    """Return the file of a clip, picture or sound, that is not there; None if all are."""
+    paths = (sample.path, sample.audio_path)
+    return next((path for path in paths if path is not None and not path.exists()), None)
 
 
 def published(name: str) -> PublishedCorpus:
@@ -140,22 +172,21 @@ def read_fold(
             that is missing.
     """
     corpus = published(name)
-    if fold not in corpus.folds:
-        known = ", ".join(map(str, corpus.folds))
-        raise CorpusError([f"{name} has no fold {fold}; its folds are {known}."])
+    corpus.check_fold(fold)
+    corpus.variant_of(place)
     listing = corpus.list_fold(place, fold)
     problems = [f"{clip} is named twice." for clip in listing.duplicates]
     problems += [
         f"{clip}: unknown label {said!r}; known are {', '.join(corpus.labels(place))}."
         for clip, said in listing.bad_labels.items()
     ]
-    absent = [sample for sample in listing.samples if not sample.path.exists()]
+    absent = {s.id: file for s in listing.samples if (file := absent_file(s)) is not None}
     if absent and missing == "error":
-        problems += [f"{sample.id}: there is no file {sample.path}." for sample in absent]
         problems.append(
             f"{len(absent)} clips are missing: `claip-emo corpus check {name} {place.root}` lists "
             "them; --set data.missing=skip leaves them out, which changes the published counts."
         )
+        problems += [f"{clip}: there is no file {file}." for clip, file in absent.items()]
     if problems:
         raise CorpusError(problems, where=str(place.root))
     if absent:
@@ -164,10 +195,9 @@ def read_fold(
             "published ones.",
             len(absent),
             len(listing.samples),
-            ", ".join(sample.id for sample in absent[:NAMED_AT_MOST]),
+            ", ".join(list(absent)[:NAMED_AT_MOST]),
         )
-    gone = {sample.id for sample in absent}
-    kept = tuple(sample for sample in listing.samples if sample.id not in gone)
+    kept = tuple(sample for sample in listing.samples if sample.id not in absent)
     if not kept:
         raise CorpusError([f"{place.root}: there is no clip. {corpus.layout}"])
     return Corpus(name, corpus.labels(place), kept)

@@ -1,0 +1,194 @@
+"""claip-emo corpus check and list."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from claip_emo.cli.options import JsonOption, begin, console
+
+SHOWN = 10  # ids of a list; the rest is counted
+LISTS = {
+    "missing": "missing",
+    "unreadable": "unreadable",
+    "duplicates": "named twice",
+    "bad_labels": "unknown label",
+    "without_sound": "without sound",
+    "damaged": "damaged",
+    "dropped": "left out",
+}  # key of the report -> words
+FAULTS = ("missing", "unreadable", "duplicates", "bad_labels")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    group = typer.Typer(help="Published corpora: check yours, list them.", no_args_is_help=True)
+    group.command("check")(check)
+    group.command("list")(list_corpora)
+    app.add_typer(group, name="corpus")
+
+
+def check(
+    name: Annotated[
+        str, typer.Argument(help="dfew, mafw, crema_d, ravdess, meld or lists.", metavar="NAME")
+    ],
+    path: Annotated[
+        Path, typer.Argument(help="The folder as its publisher ships it.", metavar="PATH")
+    ],
+    clips: Annotated[
+        Path | None,
+        typer.Option("--clips", help="Folder of the clips, if not in PATH.", metavar="DIR"),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option("--variant", help="Edition: with_caption or compound of mafw.", metavar="V"),
+    ] = None,
+    label_order: Annotated[
+        str | None,
+        typer.Option(
+            "--label-order",
+            help="What the integers of lists mean: dfew, mafw, mafw_alphabetical, mafw_dfer_clip, "
+            "or the names in order, with commas. For dfew: 1-7 or 0-6.",
+            metavar="O",
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None,
+        typer.Option("--folds", help="Such as 1,2; default: those that are there.", metavar="K"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count clips per fold and class beside the published counts, and open every clip.
+
+    Exit code 1 where counts differ, or clips are missing, unreadable or named twice.
+    """
+    begin()
+    chosen = _numbers(folds)
+    from rich.progress import Progress
+
+    from claip_emo.corpora.check import check as check_corpus
+    from claip_emo.corpora.check import is_good
+    from claip_emo.corpora.published import Place
+
+    order = (label_order,) if label_order else None
+    place = Place(path, clips=clips, variant=variant, label_order=order)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Opening clips", total=None)
+        report = check_corpus(
+            name,
+            place,
+            chosen,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        _show(report, Console())
+    raise typer.Exit(0 if is_good(report) else 1)
+
+
+def list_corpora(as_json: JsonOption = False) -> None:
+    """List the corpora that can be read: where they are requested, their terms, their layout."""
+    begin()
+    from claip_emo.corpora.published import NAMES, published
+
+    facts = ("name", "title", "url", "licence", "layout")
+    known = [{fact: getattr(published(name), fact) for fact in facts} for name in NAMES]
+    if as_json:
+        print(json.dumps(known, ensure_ascii=False))
+        return
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for corpus in known:
+        table.add_row(f"[bold]{corpus['name']}[/]", escape(corpus["title"]))
+        for fact in facts[2:]:
+            table.add_row(f"  {fact}", escape(corpus[fact]))
+    Console().print(table, highlight=False)
+
+
+def _numbers(folds: str | None) -> list[int] | None:
+    """Return the numbers of ``1,2``, each once; None for none."""
+    if folds is None:
+        return None
+    parts = [part.strip() for part in folds.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise typer.BadParameter(
+            f"--folds {folds!r}: folds are numbers with commas between them, such as 1,2."
+        )
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _show(report: dict[str, Any], out: Console) -> None:
+    for fold in report["folds"]:
+        out.print(_table(report, fold))
+        out.print()
+    for key, words in LISTS.items():
+        if report[key]:
+            style = "bold red" if key in FAULTS else "bold"
+            out.print(f"[{style}]{len(report[key])} {words}:[/] {_some(report, key)}")
+    if report["absent_folds"]:
+        out.print(f"No split files of folds {', '.join(map(str, report['absent_folds']))}.")
+    if not report["agrees"]:
+        out.print("[bold red]The split files differ from the published ones.[/]")
+    elif report["expected"] or report["together"]:
+        out.print("The split files agree with the published counts.")
+    else:
+        out.print("No counts are published to set beside these.")
+
+
+def _some(report: dict[str, Any], key: str) -> str:
+    """Return the first ids of a list, with what is said of them."""
+    said = report["errors"] if key == "unreadable" else report[key]
+    ids = list(report[key])
+    some = [f"{clip} ({said[clip]})" if isinstance(said, dict) else clip for clip in ids[:SHOWN]]
+    more = f", and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+    return escape(("; " if isinstance(said, dict) else ", ").join(some) + more)
+
+
+def _table(report: dict[str, Any], fold: str) -> Table:
+    """Set what was found of one fold beside what is published, class by class."""
+    columns = {
+        part: (found, report["expected"].get(fold, {}).get(part))
+        for part, found in report["folds"][fold].items()
+    }
+    if both := report["together"].get(fold):
+        columns["together"] = (both, both["expected"])
+    variant = f", {report['variant']}" if report["variant"] else ""
+    table = Table(box=None, title=f"{report['corpus']}{variant}, fold {fold}", title_justify="left")
+    table.add_column("class", no_wrap=True)
+    for part, (_, expected) in columns.items():
+        table.add_column(part, justify="right")
+        if expected and "per_class" in expected:
+            table.add_column("published", justify="right")
+    names = next(iter(columns.values()))[0]["per_class"]
+    for name in [*names, None]:
+        cells = [
+            cell
+            for found, expected in columns.values()
+            for cell in _cells(_number(found, name), expected, name)
+        ]
+        table.add_row(*([name] if name else ["[bold]all[/]"]), *cells)
+    return table
+
+
+def _number(counts: dict[str, Any], name: str | None) -> int | None:
+    """Return the count of a class, or of all; None if it is not told."""
+    return counts["n"] if name is None else counts.get("per_class", {}).get(name)
+
+
+def _cells(found: int | None, expected: dict[str, Any] | None, name: str | None) -> list[str]:
+    """Return one cell, or two where classes are published; a difference is marked."""
+    should = None if expected is None else _number(expected, name)
+    if expected is None or should is None:
+        return [str(found)]
+    cells = [str(found), str(should)]
+    if found != should:
+        cells = [f"[bold red]{found} ≠[/]", f"[bold red]{should}[/]"]
+    if "per_class" in expected:
+        return cells
+    return [f"{found} = {should}" if found == should else " ".join(cells)]
