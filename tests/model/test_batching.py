@@ -7,7 +7,7 @@ import torch
 from claip_emo import ClaipEmoModel, Clip
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.batching import MODALITIES, score, stack
+from claip_emo.model.batching import MODALITIES, ModalityError, score, stack
 from claip_emo.model.processing import ClaipEmoProcessor
 
 
@@ -95,3 +95,36 @@ def test_the_temperature_softens(parts) -> None:
         model.config.temperature = 1.0
     assert warm.max() < cold.max()
     assert warm.argmax() == cold.argmax()
+
+
+@pytest.fixture(scope="module", params=["v", "a"])
+def alone(request) -> tuple[str, ClaipEmoModel, ClaipEmoProcessor]:
+    torch.manual_seed(0)
+    backbone = resolve("tiny-clip")
+    config = configure(backbone, SEVEN, num_frames=3, modality=request.param)
+    processor = ClaipEmoProcessor.for_backbone(backbone, num_frames=3, audio_s=0.5)
+    return request.param, ClaipEmoModel(config).eval(), processor
+
+
+def test_a_model_of_one_modality_scores_that_one(alone) -> None:
+    kind, model, processor = alone
+    whole = clip(8)
+    found = score(model, processor, stack([whole]), ("av", kind))
+    np.testing.assert_array_equal(found["av"].logits, found[kind].logits)
+    stripped = clip(8, audio=False) if kind == "v" else Clip(
+        "c", None, None, whole.waveforms, whole.audio_spans_s, 1.0
+    )  # fmt: skip
+    again = score(model, processor, stack([stripped]))["av"]
+    np.testing.assert_allclose(found["av"].logits, again.logits, atol=1e-6)
+    with pytest.raises(ModalityError, match=r"reads (faces|voices) only.*no scores of"):
+        score(model, processor, stack([whole]), ("v" if kind == "a" else "a",))
+
+
+def test_a_clip_without_what_the_model_reads_is_scored_as_zeros(alone) -> None:
+    kind, model, processor = alone
+    has, lacks = clip(9), clip(10, video=kind == "a", audio=kind == "v")
+    found = score(model, processor, stack([has, lacks]))["av"].logits
+    np.testing.assert_allclose(found[0], score(model, processor, stack([has]))["av"].logits[0],
+                               atol=1e-6)  # fmt: skip
+    bias = model.head.classifier.bias.detach().numpy()
+    np.testing.assert_allclose(found[1], bias, atol=1e-6)

@@ -204,6 +204,12 @@ def test_a_broken_checkpoint_says_what_is_wrong(tmp_path) -> None:
 def test_unknown_choices_are_refused() -> None:
     with pytest.raises(ValueError, match="lora, frozen, full"):
         build(adaptation="prefix")
+    with pytest.raises(ValueError, match="transformer, mean, lstm"):
+        build(temporal="gru")
+    with pytest.raises(ValueError, match="concat, sum, gated, cross_attention"):
+        build(fusion="product")
+    with pytest.raises(ValueError, match="av, v, a"):
+        build(modality="va")
     with pytest.raises(ValueError, match=r"No tower is known.*bert.*resnet"):
         ClaipEmoModel(ClaipEmoConfig(vision_config={"model_type": "bert"}))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 
 from claip_emo.labels import LabelSet
-from claip_emo.media.clip import Clip, ClipSpec, load_clip
+from claip_emo.media.clip import SILENT, Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import make_detector
-from claip_emo.model.batching import Modality, score, stack
+from claip_emo.model.batching import READS, Modality, ModalityError, score, stack
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
+
+logger = logging.getLogger(__name__)
 
 PREDICT_MAX_FPS = 35.0
 """Above this rate a file is first thinned to 25-30 frames a second, what towers were trained on."""
@@ -98,6 +101,8 @@ class EmotionRecognizer:
         self.model = model.merge()
         self.processor = processor
         kind = face_detector or processor.settings.face_detector
+        if not model.config.reads_video:
+            kind = "none"
         self.detector = make_detector(kind, Path(face_model) if face_model else None)
 
     @classmethod
@@ -132,38 +137,81 @@ class EmotionRecognizer:
 
         Args:
             path: a video, a sound file, or a folder of frames.
-            modality: use face and voice, or only one of them.
+            modality: use face and voice, or only one of them; ``av`` is what the model reads.
             audio: a sound file that belongs to a silent video.
 
         Raises:
-            MediaError: if the file yields nothing.
+            MediaError: if the file yields nothing that the model reads.
+            ModalityError: if the model does not read the modality that is asked for.
         """
         return self.recognize(self.load(path, modality, audio), modality, path=str(path))
 
     def load(
         self, path: str | Path, modality: ModalityChoice = "av", audio: str | Path | None = None
     ) -> Clip:
-        """Read what the towers need from a file; up to 10 s two views, longer files up to 8."""
-        return load_clip(path, self._spec(modality), detector=self.detector, audio_path=audio)
+        """Read what the towers need from a file; up to 10 s two views, longer files up to 8.
 
-    def _spec(self, modality: ModalityChoice) -> ClipSpec:
+        Raises:
+            MediaError: if the file yields nothing that the model reads.
+            ModalityError: if the model does not read the modality that is asked for.
+        """
+        spec = self._spec(self._mask(modality))
+        try:
+            return load_clip(path, spec, detector=self.detector, audio_path=audio)
+        except MediaError:
+            if self.model.config.modality == "av":
+                raise
+            # Is it broken, or has it only what this model does not read?
+            whole = replace(spec, video=True, audio=True)
+            self._check(load_clip(path, whole, audio_path=audio), str(path))
+            raise
+
+    def _mask(self, modality: ModalityChoice) -> Modality:
+        """Return what is scored: what is asked for, of what the model reads."""
+        asked, reads = _MASKS[modality], self.model.config.modality
+        if asked == "av":
+            return reads
+        if reads not in ("av", asked):
+            raise ModalityError(
+                f"This model reads {READS[reads]} only; ask for --modality av, which is all it has."
+            )
+        return asked
+
+    def _spec(self, mask: Modality) -> ClipSpec:
         return self.processor.clip_spec(
             views="by_duration",
             max_fps=PREDICT_MAX_FPS,
-            video=modality != "audio",
-            audio=modality != "video",
+            video="v" in mask,
+            audio="a" in mask,
         )
+
+    def _check(self, clip: Clip, path: str) -> None:
+        """Refuse a clip that has nothing of what a model of one modality reads."""
+        config = self.model.config
+        if (config.reads_video and clip.has_video) or (config.reads_audio and clip.has_audio):
+            return
+        silent = any(warning.startswith(SILENT) for warning in clip.warnings)
+        why = "its sound is silent" if silent else "it has no sound"
+        if config.reads_video:
+            why = "no picture could be found in it"
+        raise MediaError(f"{path}: this model reads {READS[config.modality]} only, and {why}.")
 
     def recognize(
         self, clip: Clip, modality: ModalityChoice = "av", *, path: str | None = None
     ) -> EmotionResult:
-        """Recognise the emotion in a clip that was loaded already."""
-        mask = _MASKS[modality]
+        """Recognise the emotion in a clip that was loaded already.
+
+        Raises:
+            MediaError: if a model of one modality finds nothing of it in the clip.
+            ModalityError: if the model does not read the modality that is asked for.
+        """
+        mask = self._mask(modality)
+        self._check(clip, path or clip.path)
         scores = score(self.model, self.processor, stack([clip]), (mask,))[mask].probabilities[0]
         used = [
             name
             for name, present in (("video", clip.has_video), ("audio", clip.has_audio))
-            if present and modality in ("av", name)
+            if present and name[0] in mask
         ]
         names = self.labels.names
         faces = None
@@ -186,9 +234,19 @@ class EmotionRecognizer:
         """Recognise many files, one row each; a bad file is a row with its error."""
         for path in paths:
             try:
-                yield self(path, modality=modality)
+                result = self(path, modality=modality)
+            except ModalityError:  # a wrong question is wrong for every file
+                raise
             except (MediaError, OSError) as error:
-                yield EmotionResult(str(path), error=str(error) or type(error).__name__)
+                result = EmotionResult(str(path), error=str(error) or type(error).__name__)
+            except Exception as error:  # whatever one file does, the others go on
+                logger.info("%s failed", path, exc_info=True)
+                result = EmotionResult(
+                    str(path),
+                    error=f"{path}: it cannot be handled ({type(error).__name__}: {error}); "
+                    "CLAIP_EMO_LOG=INFO shows where.",
+                )
+            yield result
 
 
 def pick_device(name: str) -> torch.device:

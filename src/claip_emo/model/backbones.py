@@ -29,9 +29,17 @@ class BackboneError(RuntimeError):
     """A backbone that cannot be had; the message names what is missing and how to get it."""
 
 
+class LanguageError(BackboneError):
+    """Towers without a language side: no text encoder, no tokenizer, or broken ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A pair of towers and where they come from; None as a source means random weights."""
+    """A pair of towers and where they come from; None as a source means random weights.
+
+    ``text`` has the sizes of the text encoders that random towers get (by role, ``vision`` or
+    ``audio``); towers from a source have theirs there.
+    """
 
     name: str
     vision_source: str | None
@@ -40,6 +48,7 @@ class Backbone:
     audio: dict[str, Any]
     model: dict[str, Any] = field(default_factory=dict)
     processor: dict[str, Any] = field(default_factory=dict)
+    text: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -62,6 +71,14 @@ def _clip(width: int, layers: int, heads: int, patch: int) -> dict[str, Any]:
     }
 
 
+_TINY_TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 80,
+    "projection_dim": 32,
+}
 CLAP_ID = "laion/clap-htsat-fused"
 _CLAP = {"model_type": "clap_audio_model"}  # transformers' defaults are HTS-AT tiny, as published
 
@@ -114,6 +131,7 @@ BACKBONES: dict[str, Backbone] = {
             },
             {"temporal_heads": 2, "temporal_head_dim": 16, "temporal_mlp_dim": 64},
             {"image_size_px": 32, "audio_s": 2.55},
+            {"vision": _TINY_TEXT, "audio": _TINY_TEXT},
         ),
     )
 }
@@ -153,9 +171,8 @@ def _described(source: str, kinds: dict[str, TowerKind]) -> dict[str, Any]:
 def configure(backbone: Backbone, labels: LabelSet, **settings: Any) -> ClaipEmoConfig:
     """Return the model's configuration for a backbone; ``settings`` override its own."""
     adaptation = settings.get("adaptation", "lora")
-    random_or_local = not backbone.sources or any(
-        Path(source).exists() for source in backbone.sources
-    )
+    sources = (backbone.vision_source, backbone.audio_source)
+    random_or_local = any(source is None or Path(source).exists() for source in sources)
     return ClaipEmoConfig(
         backbone=backbone.name,
         vision_config=dict(backbone.vision),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from claip_emo.media.clip import Clip
+from claip_emo.model.configuration import Modality
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 
-Modality = Literal["av", "v", "a"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+READS = {"av": "faces and voices", "v": "faces", "a": "voices"}
+"""What a model of each modality reads, in words."""
+
+
+class ModalityError(ValueError):
+    """A model that reads one modality is asked for scores of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +106,27 @@ def score(
 
     The towers run once, whatever the number of modalities asked for. Scores of a clip are the mean
     over its views of the softmax of the logits divided by the model's temperature.
+
+    A model that reads one modality ignores what a clip has of the other: its ``av`` are the scores
+    of the one, and a clip that lacks it is scored as zero features.
+
+    Raises:
+        ModalityError: if the model does not read what is asked for.
     """
+    modalities = tuple(modalities)
+    if unread := {*modalities} - {*model.config.modalities, "av"}:
+        raise ModalityError(
+            f"This model reads {READS[model.config.modality]} only; it has no scores of "
+            f"{READS[unread.pop()]}."
+        )
     batch = to_device(batch, model.device)
     video = torch.zeros(len(batch["clip"]), model.video_width, device=model.device)
     audio = torch.zeros(len(batch["clip"]), model.audio_width, device=model.device)
-    if batch["has_video"].any():
+    if model.config.reads_video and batch["has_video"].any():
         seen = batch["has_video"].nonzero().squeeze(1)
         pixels = processor(frames=batch["frames"][seen])["pixel_values"]
         video[seen] = model.encode_video(pixels.to(model.head_dtype)).float()
-    if batch["has_audio"].any():
+    if model.config.reads_audio and batch["has_audio"].any():
         mel = processor(waveforms=batch["waveforms"], lengths=batch["lengths"])["input_features"]
         heard = model.encode_audio(mel.to(model.head_dtype)).float()  # (segment, audio width)
         audio = torch.where(batch["has_audio"][:, None], heard[batch["segment"]], audio)

@@ -2,8 +2,9 @@
 
 ``config.json`` (architecture, labels, sources), ``processor_config.json``, ``adapter_config.json``
 and ``adapter_model.safetensors`` (LoRA, temporal module and head, under the names peft gives them),
-and ``towers.safetensors`` where the towers cannot be fetched again unchanged. Weights are
-safetensors and the rest is JSON or YAML: nothing is ever unpickled.
+and ``towers.safetensors`` where the towers cannot be fetched again unchanged (``language-vision/``
+and ``language-audio/`` hold their text side, see ``language``). Weights are safetensors and the
+rest is JSON or YAML: nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -95,9 +96,8 @@ def written_whole(target: Path) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     try:
         yield partial
-        for path in sorted(partial.rglob("*")):
-            if path.is_file():
-                _sync(path)
+        for path in sorted(partial.rglob("*")):  # folders as well: they hold the names
+            _sync(path)
         partial.chmod(0o755)
         _sync(partial)
         shutil.rmtree(former, ignore_errors=True)
@@ -140,7 +140,9 @@ def save_weights(model: ClaipEmoModel, folder: Path) -> None:
             key: sorted(value) if isinstance(value, set) else value
             for key, value in lora_config(model.config).to_dict().items()
         }
-        described["base_model_name_or_path"] = model.config.vision_source
+        config = model.config
+        source = config.vision_source if config.reads_video else config.audio_source
+        described["base_model_name_or_path"] = source
         (folder / ADAPTER_CONFIG).write_text(
             json.dumps(described, indent=2, sort_keys=True, default=str) + "\n", "utf-8"
         )
@@ -154,10 +156,18 @@ def load_weights(model: ClaipEmoModel, folder: Path) -> None:
     Raises:
         CheckpointError: if a file is missing, broken, or another model's.
     """
-    adapter, towers = _split(model)
-    _fill(adapter, folder / ADAPTER)
+    _fill(_split(model)[0], folder / ADAPTER)
     if model.config.store_towers:
-        _fill(towers, folder / TOWERS)
+        load_towers(model, folder)
+
+
+def load_towers(model: ClaipEmoModel, folder: Path) -> None:
+    """Read the towers that a checkpoint stores, as they are without adapters, into a model.
+
+    Raises:
+        CheckpointError: if the file is missing, broken, or another model's.
+    """
+    _fill(_split(model)[1], folder / TOWERS)
 
 
 def _fill(expected: dict[str, Tensor], path: Path) -> None:

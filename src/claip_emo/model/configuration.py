@@ -9,8 +9,9 @@ from transformers import AutoConfig, PreTrainedConfig
 from claip_emo.labels import SEVEN, LabelSet
 
 Adaptation = Literal["lora", "frozen", "full"]
-Temporal = Literal["transformer", "mean"]
-Fusion = Literal["concat"]
+Temporal = Literal["transformer", "mean", "lstm"]
+Fusion = Literal["concat", "sum", "gated", "cross_attention"]
+Modality = Literal["av", "v", "a"]
 
 
 class ClaipEmoConfig(PreTrainedConfig):
@@ -20,10 +21,17 @@ class ClaipEmoConfig(PreTrainedConfig):
     (or their dictionaries, which name the architecture as ``model_type``). ``vision_source`` and
     ``audio_source`` are the hub ids or folders the towers' weights were taken from; None means
     weights that exist nowhere else. ``store_towers`` says whether a checkpoint must carry the
-    towers because they cannot be fetched again unchanged by id and revision.
+    towers because they cannot be fetched again unchanged by id and revision. ``vision_text`` and
+    ``audio_text`` are the hub ids or folders whose text encoders and projections the zero-shot
+    baseline takes: those of the towers, unless others are named.
+
+    ``modality`` is what the model reads: face and voice, or one of them alone; then it has no
+    tower for the other, and its configuration names none.
 
     LoRA's rank, alpha and dropout are those of the paper's released code (8, 32, 0.1), the
-    temporal Transformer is 8 heads x 64 and an MLP of 1024.
+    temporal Transformer is 8 heads x 64 and an MLP of 1024. ``fusion_width`` is the width that
+    ``sum``, ``gated`` and ``cross_attention`` project face and voice to, at most: it is never more
+    than that of the narrower feature.
     """
 
     model_type = "claip_emo"
@@ -36,6 +44,8 @@ class ClaipEmoConfig(PreTrainedConfig):
     vision_revision: str | None = None
     audio_source: str | None = None
     audio_revision: str | None = None
+    vision_text: str | None = None
+    audio_text: str | None = None
     store_towers: bool = True
     labels: Any = None
     adaptation: str = "lora"
@@ -48,13 +58,25 @@ class ClaipEmoConfig(PreTrainedConfig):
     temporal_head_dim: int = 64
     temporal_mlp_dim: int = 1024
     fusion: str = "concat"
+    fusion_width: int = 256
+    fusion_heads: int = 4
+    modality: str = "av"
     temperature: float = 1.0
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the towers' configurations from their dictionaries and check the choices."""
         super().__post_init__(**kwargs)
-        self.vision_config = _as_config(self.vision_config, "clip_vision_model")
-        self.audio_config = _as_config(self.audio_config, "clap_audio_model")
+        _one_of("modality", self.modality, get_args(Modality))
+        for role, needed in (("vision", self.reads_video), ("audio", self.reads_audio)):
+            if not needed:
+                for what in ("config", "source", "revision", "text"):
+                    setattr(self, f"{role}_{what}", None)
+        self.vision_text = self.vision_text or self.vision_source
+        self.audio_text = self.audio_text or self.audio_source
+        if self.reads_video:
+            self.vision_config = _as_config(self.vision_config, "clip_vision_model")
+        if self.reads_audio:
+            self.audio_config = _as_config(self.audio_config, "clap_audio_model")
         names = LabelSet(self.labels if self.labels is not None else SEVEN)
         self.labels = list(names)
         self.id2label = dict(enumerate(names))
@@ -64,11 +86,29 @@ class ClaipEmoConfig(PreTrainedConfig):
         _one_of("fusion", self.fusion, get_args(Fusion))
         if self.lora_rank < 1 or self.num_frames < 1 or self.temperature <= 0:
             raise ValueError("lora_rank and num_frames are at least 1, and temperature is above 0.")
+        if not 1 <= self.fusion_heads <= self.fusion_width:
+            raise ValueError("fusion_heads is at least 1 and at most fusion_width.")
 
     @property
     def label_set(self) -> LabelSet:
         """The classes in the order of the logits."""
         return LabelSet(self.labels)
+
+    @property
+    def reads_video(self) -> bool:
+        """Whether the model has a vision tower."""
+        return "v" in self.modality
+
+    @property
+    def reads_audio(self) -> bool:
+        """Whether the model has an audio tower."""
+        return "a" in self.modality
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What can be scored: both and each alone (the other masked), or the only one it reads."""
+        every: tuple[Modality, ...] = get_args(Modality)
+        return every if self.modality == "av" else (self.modality,)  # type: ignore[return-value]
 
 
 def _as_config(value: Any, default_model_type: str) -> PreTrainedConfig:

@@ -14,8 +14,13 @@ from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 
 
-def describe_backbone(name: str, adaptation: str = "lora") -> dict[str, Any]:
+def describe_backbone(name: str, adaptation: str = "lora", **settings: Any) -> dict[str, Any]:
     """Build a backbone at full size from its configuration, without weights, and count.
+
+    Args:
+        name: of the backbone.
+        adaptation: ``lora``, ``frozen`` or ``full``.
+        settings: others of ``ClaipEmoConfig``, such as ``temporal``, ``fusion``, ``modality``.
 
     Raises:
         BackboneError: for an unknown name.
@@ -23,7 +28,7 @@ def describe_backbone(name: str, adaptation: str = "lora") -> dict[str, Any]:
     backbone = replace(resolve(name), vision_source=None, audio_source=None)
     processor = ClaipEmoProcessor.for_backbone(backbone)
     with no_init_weights():
-        model = ClaipEmoModel(configure(backbone, SEVEN, adaptation=adaptation))
+        model = ClaipEmoModel(configure(backbone, SEVEN, adaptation=adaptation, **settings))
     return _describe(model, processor)
 
 
@@ -39,23 +44,29 @@ def describe_checkpoint(source: str | Path) -> dict[str, Any]:
 
 
 def _describe(model: ClaipEmoModel, processor: ClaipEmoProcessor) -> dict[str, Any]:
-    seen = processor.settings
+    seen, config = processor.settings, model.config
+    picture = {
+        "frames": seen.num_frames,
+        "frame_stride": seen.frame_stride,
+        "image_size_px": seen.image_size_px,
+        "image_channels": seen.image_channels,
+        "image_normalisation": seen.image_normalisation,
+        "face_detector": seen.face_detector,
+        "face_margin": seen.face_margin,
+    }
+    sound = {
+        "sampling_rate_hz": seen.sampling_rate_hz,
+        "audio_s": seen.audio_s,
+        "mel_bins": seen.mel_bins,
+        "mel_mode": seen.mel_mode,
+    }
     return {
-        "backbone": model.config.backbone,
-        "adaptation": model.config.adaptation,
-        "labels": list(model.config.labels),
+        "backbone": config.backbone,
+        "adaptation": config.adaptation,
+        "modality": config.modality,
+        "temporal": config.temporal if config.reads_video else None,
+        "fusion": config.fusion if config.modality == "av" else None,
+        "labels": list(config.labels),
         "parameters": model.count_parameters(),
-        "input": {
-            "frames": seen.num_frames,
-            "frame_stride": seen.frame_stride,
-            "image_size_px": seen.image_size_px,
-            "image_channels": seen.image_channels,
-            "image_normalisation": seen.image_normalisation,
-            "face_detector": seen.face_detector,
-            "face_margin": seen.face_margin,
-            "sampling_rate_hz": seen.sampling_rate_hz,
-            "audio_s": seen.audio_s,
-            "mel_bins": seen.mel_bins,
-            "mel_mode": seen.mel_mode,
-        },
+        "input": (picture if config.reads_video else {}) | (sound if config.reads_audio else {}),
     }

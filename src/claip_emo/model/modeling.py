@@ -38,8 +38,8 @@ class ClaipEmoOutput(ModelOutput):
     Attributes:
         loss: scalar soft-target cross-entropy, where labels were given.
         logits: (batch, classes).
-        video: (batch, video width), zeros where a sample has no picture.
-        audio: (batch, audio width), zeros where a sample has no sound.
+        video: (batch, video width), zeros where a sample has no picture; width 0 without tower.
+        audio: (batch, audio width), zeros where a sample has no sound; width 0 without tower.
     """
 
     loss: Tensor | None = None
@@ -52,7 +52,8 @@ class ClaipEmoModel(PreTrainedModel):
     """Frozen, LoRA-adapted or fully trained towers for face and voice, fused into class logits.
 
     Source: Chen et al., arXiv 2509.14527. A missing modality contributes a zero vector, sample by
-    sample, and costs no tower.
+    sample, and costs no tower. A model that reads only one (``config.modality``) has no tower for
+    the other: what it is given of that is ignored.
     """
 
     config_class = ClaipEmoConfig
@@ -67,13 +68,18 @@ class ClaipEmoModel(PreTrainedModel):
         """Build the model; towers that are not given get random weights of their configuration."""
         super().__init__(config)
         towers = dict(towers or {})
-        self._vision = kind_of(config.vision_config, VISION)
-        self._audio = kind_of(config.audio_config, AUDIO)
-        self.vision_tower = towers.get("vision") or build_tower(config.vision_config, VISION)
-        self.audio_tower = towers.get("audio") or build_tower(config.audio_config, AUDIO)
-        self.video_width = self._vision.width(config.vision_config)
-        self.audio_width = self._audio.width(config.audio_config)
-        self.temporal = build_temporal(config, self.video_width)
+        self.vision_tower = self.audio_tower = self.temporal = None
+        self.video_width = self.audio_width = 0
+        if config.reads_video:
+            self._vision = kind_of(config.vision_config, VISION)
+            self.vision_tower = towers.get("vision") or build_tower(config.vision_config, VISION)
+            self.video_width = self._vision.width(config.vision_config)
+        if config.reads_audio:
+            self._audio = kind_of(config.audio_config, AUDIO)
+            self.audio_tower = towers.get("audio") or build_tower(config.audio_config, AUDIO)
+            self.audio_width = self._audio.width(config.audio_config)
+        if config.reads_video:
+            self.temporal = build_temporal(config, self.video_width)
         self.head = build_fusion(config, self.audio_width, self.video_width)
         self.merged = False
         self.post_init()
@@ -130,6 +136,10 @@ class ClaipEmoModel(PreTrainedModel):
         if given is None:
             raise ValueError("Give pixel_values or input_features, or both.")
         batch = len(given)
+        if not self.config.reads_video:
+            pixel_values = None
+        if not self.config.reads_audio:
+            input_features = None
         video = self._present(
             self.encode_video, pixel_values, has_video, self.video_width, batch, given.device
         )
@@ -229,7 +239,7 @@ class ClaipEmoModel(PreTrainedModel):
         towers: dict[str, PreTrainedModel] = {}
         for role, kinds in (("vision", VISION), ("audio", AUDIO)):
             source = getattr(config, f"{role}_source")
-            if source is None:
+            if source is None:  # random weights, or a tower that the model does not have
                 continue
             try:
                 tower = load_tower(source, kinds, revision=getattr(config, f"{role}_revision"))

@@ -149,21 +149,29 @@ def prepared(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> PreTraine
 
 
 def lora_config(config: ClaipEmoConfig) -> LoraConfig:
-    """Return the one PEFT configuration that covers both towers."""
-    vision = kind_of(config.vision_config, VISION).lora_targets
-    audio = kind_of(config.audio_config, AUDIO).lora_targets
+    """Return the one PEFT configuration that covers the towers the model has."""
+    targets = []
+    if config.reads_video:
+        targets.append(rf"(vision_tower\.{kind_of(config.vision_config, VISION).lora_targets})")
+    if config.reads_audio:
+        targets.append(rf"(audio_tower\.{kind_of(config.audio_config, AUDIO).lora_targets})")
     return LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         bias="none",
-        target_modules=rf"(vision_tower\.{vision})|(audio_tower\.{audio})",
-        modules_to_save=["temporal", "head"],
+        target_modules="|".join(targets),
+        modules_to_save=["temporal", "head"] if config.reads_video else ["head"],
     )
 
 
+def towers_of(model: nn.Module) -> list[nn.Module]:
+    """Return the towers that a model has, the vision tower first."""
+    return [tower for tower in (model.vision_tower, model.audio_tower) if tower is not None]
+
+
 def adapt(model: nn.Module, config: ClaipEmoConfig) -> None:
-    """Freeze or adapt ``model.vision_tower`` and ``model.audio_tower`` as the configuration says.
+    """Freeze or adapt the towers of a model as the configuration says.
 
     ``lora`` freezes the towers' parameters and puts LoRA beside them, ``frozen`` only freezes,
     ``full`` leaves everything trainable. Buffers of frozen towers stay as they are too: see
@@ -171,7 +179,7 @@ def adapt(model: nn.Module, config: ClaipEmoConfig) -> None:
     """
     if config.adaptation == "full":
         return
-    for tower in (model.vision_tower, model.audio_tower):
+    for tower in towers_of(model):
         tower.requires_grad_(False)
     if config.adaptation == "lora":
         recipe = lora_config(config)
@@ -192,7 +200,7 @@ def settle(model: nn.Module, config: ClaipEmoConfig) -> None:
     """
     if config.adaptation == "full":
         return
-    for tower in (model.vision_tower, model.audio_tower):
+    for tower in towers_of(model):
         if config.adaptation == "frozen":
             tower.eval()
             continue
@@ -251,6 +259,7 @@ def load_tower(
         source,
         config=config,
         revision=revision or "main",
+        dtype=torch.float32,  # a checkpoint may be in half precision; training is not
         local_files_only=not reachable(),
         key_mapping={f"^{re.escape(kind.prefix)}": ""} if kind.prefix else None,
         output_loading_info=True,
