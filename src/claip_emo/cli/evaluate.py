@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,6 @@ from claip_emo.cli.options import (
     DeviceOption,
     FaceModelOption,
     JsonOption,
-    ModelOption,
     ThreadsOption,
     begin,
     console,
@@ -28,7 +27,6 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: ModelOption,
     table: Annotated[
         Path, typer.Option("--table", help="CSV with path,label[,split,...].", metavar="CSV")
     ],
@@ -39,6 +37,33 @@ def evaluate(
             "--split", help="train, validation or test; default: every row.", metavar="PART"
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A run's folder, its model/, or a hub id.", metavar="DIR"),
+    ] = None,
+    zero_shot: Annotated[
+        bool,
+        typer.Option(
+            "--zero-shot",
+            help="Score what CLIP and CLAP know of the labels' words, without what was trained.",
+        ),
+    ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="With --zero-shot, in place of --model.", metavar="NAME"),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", help="Classes, with --backbone; default: the table's.", metavar="A,B,..."
+        ),
+    ] = None,
+    zero_shot_weight: Annotated[
+        float,
+        typer.Option(
+            "--zero-shot-weight", min=0, max=1, help="Weight of the face; the voice has the rest."
+        ),
+    ] = 0.5,
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
@@ -49,21 +74,35 @@ def evaluate(
 ) -> None:
     """Score a model on a labelled table: WAR, UAR, confusion, calibration, and a report."""
     begin(threads)
-    from claip_emo.evaluation.evaluate import evaluate_table
+    _check(model, zero_shot, backbone, labels)
+    settings: dict[str, Any] = {
+        "split": split,
+        "face_detector": face_detector.value if face_detector else None,
+        "face_model": face_model,
+        "batch_size": batch_size,
+        "workers": workers,
+        "device": device,
+        "command": shlex.join(["claip-emo", *sys.argv[1:]]),
+        "console": console,
+    }
+    if zero_shot:
+        from claip_emo.evaluation.zero_shot import evaluate_zero_shot
 
-    figures = evaluate_table(
-        model,
-        table,
-        out,
-        split=split,
-        face_detector=face_detector.value if face_detector else None,
-        face_model=face_model,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        command=shlex.join(["claip-emo", *sys.argv[1:]]),
-        console=console,
-    )
+        figures = evaluate_zero_shot(
+            table,
+            out,
+            source=model,
+            backbone=backbone,
+            labels=[name.strip() for name in labels.split(",")] if labels else None,
+            face_weight=zero_shot_weight,
+            **settings,
+        )
+    else:
+        from claip_emo.evaluation.evaluate import evaluate_table
+
+        figures = evaluate_table(str(model), table, out, **settings)
+    if not figures:  # the first of several processes has them
+        return
     if as_json:
         print(json.dumps(figures))
         return
@@ -73,3 +112,14 @@ def evaluate(
         f"(95 % interval {low:.4f} to {high:.4f}, {figures['n']} clips)"
     )
     console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
+
+
+def _check(model: str | None, zero_shot: bool, backbone: str | None, labels: str | None) -> None:
+    """Refuse options that contradict each other."""
+    if not zero_shot and (backbone or labels):
+        raise typer.BadParameter("--backbone and --labels go with --zero-shot.")
+    if model is None and backbone is None:
+        other = " or --backbone NAME" if zero_shot else ""
+        raise typer.BadParameter(f"Give --model DIR{other}.")
+    if model is not None and (backbone or labels):
+        raise typer.BadParameter("--model has its own backbone and labels: leave the others out.")

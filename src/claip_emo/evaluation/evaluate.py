@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from claip_emo.corpora.base import CorpusError
+from claip_emo.corpora.base import Corpus, CorpusError
 from claip_emo.corpora.table import read_table
 from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
 from claip_emo.evaluation import processes
@@ -20,6 +20,7 @@ from claip_emo.evaluation.predictions import Predictions, metrics
 from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
 from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
 from claip_emo.inference.recognizer import pick_device
+from claip_emo.labels import LabelSet
 from claip_emo.media.faces import make_detector
 from claip_emo.model.batching import MODALITIES, Modality, Scores, score
 from claip_emo.model.modeling import ClaipEmoModel
@@ -144,13 +145,8 @@ def evaluate_table(
     out: Path,
     *,
     split: str | None = None,
-    face_detector: str | None = None,
-    face_model: Path | None = None,
-    batch_size: int = 8,
-    workers: int = 2,
     device: str = "auto",
-    command: str | None = None,
-    console: Console | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Score a checkpoint on a labelled table and write the results as a run's folder.
 
@@ -159,16 +155,11 @@ def evaluate_table(
         table: CSV with ``path,label`` and optional columns.
         out: folder for predictions, metrics and report.
         split: the part of the table that is scored; None: every row.
-        face_detector: overrides the checkpoint's.
-        face_model: YuNet's model file.
-        batch_size: clips per batch.
-        workers: decoding processes.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        command: what was typed, for the report.
-        console: where progress is shown; None: stderr.
+        settings: the others of ``evaluate_corpus``.
 
     Returns:
-        The content of ``metrics.json``.
+        The content of ``metrics.json``; of several processes the first has it.
 
     Raises:
         CheckpointError: if there is no checkpoint.
@@ -178,26 +169,75 @@ def evaluate_table(
     with processes.first_goes_first():
         model = ClaipEmoModel.from_pretrained(source).to(pick_device(device))
         processor = ClaipEmoProcessor.from_pretrained(source)
-        corpus = read_table(table, labels=model.config.label_set)
-        if split is not None:
-            corpus = corpus.part(split)
-        if not corpus.samples:
-            raise CorpusError([f"{table} has no row of the part {split!r}."])
+        corpus = read_part(table, split, model.config.label_set)
+    facts = {"title": table.stem, "corpus": str(table)}
+    return evaluate_corpus(model.merge(), processor, corpus, out, facts, **settings)
+
+
+def read_part(table: Path, split: str | None, labels: LabelSet | None) -> Corpus:
+    """Read one part of a labelled table, or all of it.
+
+    Args:
+        table: CSV with ``path,label`` and optional columns.
+        split: the part; None: every row.
+        labels: the classes; None: the table's.
+
+    Raises:
+        CorpusError: if the table cannot be used, has other labels, or nothing in that part.
+    """
+    corpus = read_table(table, labels=labels)
+    if split is not None:
+        corpus = corpus.part(split)
+    if not corpus.samples:
+        raise CorpusError([f"{table} has no row of the part {split!r}."])
+    return corpus
+
+
+def evaluate_corpus(
+    model: ClaipEmoModel,
+    processor: ClaipEmoProcessor,
+    corpus: Corpus,
+    out: Path,
+    facts: dict[str, Any],
+    *,
+    face_detector: str | None = None,
+    face_model: Path | None = None,
+    batch_size: int = 8,
+    workers: int = 2,
+    command: str | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Score a model on a corpus and write the results as a run's folder.
+
+    Args:
+        model: what scores: a model, or one that scores like it.
+        processor: of the model.
+        corpus: what is scored.
+        out: folder for predictions, metrics and report.
+        facts: what ``run.json`` says besides what follows from the model.
+        face_detector: overrides the processor's.
+        face_model: YuNet's model file.
+        batch_size: clips per batch.
+        workers: decoding processes.
+        command: what was typed, for the report.
+        console: where progress is shown; None: stderr.
+
+    Returns:
+        The content of ``metrics.json``; of several processes the first has it.
+    """
+    with processes.first_goes_first():
         detector = make_detector(face_detector or processor.settings.face_detector, face_model)
     dataset = ClipDataset(corpus, processor.clip_spec(), detector)
     with progress_bar(processes.speaking(console)) as bar:
         rows = predict(
-            model.merge(),
+            model,
             processor,
             dataset,
             batch_size=batch_size,
             workers=workers,
             progress=progress_task(bar, "Scoring", len(dataset)),
         )
-    counts = {"test": len(dataset)}
-    facts = describe_run(
-        model, title=f"{table.stem}", corpus=str(table), counts=counts, command=command
-    )
+    facts = describe_run(model, counts={"test": len(dataset)}, command=command, **facts)
     figures = write_run(out, rows, dataset, facts) if processes.is_first() else {}
     processes.wait()
     return figures

@@ -1,0 +1,314 @@
+"""The language prior alone: prompts against the embeddings of faces and voices, nothing trained.
+
+CLIP compares frames with what is said of faces, CLAP compares sounds with what is said of voices;
+the two are fused late, by the weighted mean of their log probabilities.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from claip_emo.evaluation import processes
+from claip_emo.evaluation.evaluate import evaluate_corpus, read_part
+from claip_emo.inference.recognizer import pick_device
+from claip_emo.labels import LabelError, LabelSet
+from claip_emo.model import checkpoint as store
+from claip_emo.model.backbones import Backbone, LanguageError, configure, resolve
+from claip_emo.model.configuration import ClaipEmoConfig
+from claip_emo.model.heads import given
+from claip_emo.model.language import LanguageTower, language_of
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.model.prompts import TEMPLATES, Role, is_known, prompts
+from claip_emo.model.towers import AUDIO, VISION, kind_of
+
+logger = logging.getLogger(__name__)
+
+ZERO_SHOT = "zero-shot"
+FACE_WEIGHT = 0.5
+SEED = 0  # of the random towers of a backbone that has no source
+NO_DIFFERENCE = 1e-5  # between embeddings of length 1: rounding, not words
+
+
+class ZeroShotModel(nn.Module):
+    """Scores faces and voices by what CLIP and CLAP know of the labels' words.
+
+    It has what ``model.batching.score`` asks of a model, so that whatever scores a trained model
+    scores it too. Its logits are log probabilities.
+
+    - Text: the prompts of a label are embedded, normalised, averaged, normalised again.
+    - Face: the embedding of each frame is normalised; their mean is normalised again.
+    - p_v and p_a are the softmax of cosine x the checkpoint's scale.
+    - Both: softmax of w log p_v + (1 - w) log p_a. Where one is missing the other stands alone,
+      where both are, all labels are equally likely.
+
+    Args:
+        model: whose towers are taken, unadapted.
+        language: the language side of each tower that the model has.
+        face_weight: w, between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        model: ClaipEmoModel,
+        language: Mapping[Role, LanguageTower],
+        face_weight: float = FACE_WEIGHT,
+    ):
+        """Embed the prompts of the model's labels.
+
+        Raises:
+            ValueError: if the weight is not between 0 and 1.
+            LabelError: if two labels have the same prompts.
+            LanguageError: if the tokenizer or the text encoder makes no difference between labels.
+        """
+        super().__init__()
+        if not 0 <= face_weight <= 1:
+            raise ValueError(f"The weight of the face lies between 0 and 1; it is {face_weight}.")
+        self.config: ClaipEmoConfig = copy.deepcopy(model.config)
+        self.config.temperature = 1.0  # a trained head's; the checkpoint's own scale is used here
+        self.face_weight = face_weight
+        self.vision_tower, self.audio_tower = model.vision_tower, model.audio_tower
+        self.language = nn.ModuleDict(dict(language))
+        self.requires_grad_(False).float().eval()
+        for label in self.config.labels:
+            if not is_known(label):
+                logger.warning("No words are known for the label %r: its name is used.", label)
+        for role, tower in language.items():
+            self.register_buffer(f"{role}_labels", embed_labels(tower, self.config.labels, role))
+
+    @classmethod
+    def from_checkpoint(cls, source: str | Path, face_weight: float = FACE_WEIGHT) -> ZeroShotModel:
+        """Take the labels of a checkpoint and its towers as they were before training.
+
+        Args:
+            source: a run's folder, its ``model/``, or a hub id.
+            face_weight: of the face against the voice.
+
+        Raises:
+            CheckpointError: if it is no checkpoint, or an incomplete one.
+            LanguageError: if it has no text encoders, or only towers that training has changed.
+            BackboneError: if the sources that it names cannot be had.
+        """
+        folder = store.resolve(source)
+        config = ClaipEmoConfig.from_pretrained(folder)
+        changed = config.adaptation == "full"
+        if changed and (lost := [role for role in _roles(config) if not _source(config, role)]):
+            raise LanguageError(
+                f"The {' and the '.join(lost)} tower of {folder} had random weights, which "
+                "training has changed (adaptation: full): what it knew before is not stored. Take "
+                "a checkpoint with adaptation lora or frozen."
+            )
+        config.adaptation = "frozen"
+        if config.store_towers and not changed:
+            model = ClaipEmoModel(config)
+            store.load_towers(model, folder)
+        else:
+            model = ClaipEmoModel.from_backbone(config)
+        language = {role: language_of(config, role, folder) for role in _roles(config)}
+        return cls(model, language, face_weight)
+
+    @classmethod
+    def from_backbone(
+        cls, backbone: str | Backbone, labels: LabelSet, face_weight: float = FACE_WEIGHT
+    ) -> ZeroShotModel:
+        """Take the towers of a backbone and any labels.
+
+        Raises:
+            BackboneError: for an unknown name, or towers that cannot be had.
+            LanguageError: if they have no text encoders.
+        """
+        found = resolve(backbone) if isinstance(backbone, str) else backbone
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            model = ClaipEmoModel.from_backbone(configure(found, labels, adaptation="frozen"))
+        language = {role: language_of(model.config, role) for role in _roles(model.config)}
+        return cls(model, language, face_weight)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.parameters()).device
+
+    @property
+    def head_dtype(self) -> torch.dtype:
+        """The number type that it computes in."""
+        return next(self.parameters()).dtype
+
+    @property
+    def video_width(self) -> int:
+        """Size of a face's embedding; 0 without a vision tower."""
+        return self.language["vision"].width if "vision" in self.language else 0
+
+    @property
+    def audio_width(self) -> int:
+        """Size of a voice's embedding; 0 without an audio tower."""
+        return self.language["audio"].width if "audio" in self.language else 0
+
+    def encode_video(self, pixel_values: Tensor) -> Tensor:
+        """Turn frames (batch, time, channel, height, width) into embeddings (batch, P)."""
+        batch, time = pixel_values.shape[:2]
+        pool = kind_of(self.config.vision_config, VISION).pool
+        pooled = pool(self.vision_tower, pixel_values.flatten(0, 1))
+        frames = self.language["vision"].embed_media(pooled).view(batch, time, -1)  # (B, T, P)
+        return functional.normalize(frames.mean(dim=1), dim=-1)
+
+    def encode_audio(self, input_features: Tensor) -> Tensor:
+        """Turn log-mels (batch, 1, time, mel) in dB into embeddings (batch, P)."""
+        pool = kind_of(self.config.audio_config, AUDIO).pool
+        return self.language["audio"].embed_media(pool(self.audio_tower, input_features))
+
+    def fuse(self, video: Tensor, audio: Tensor) -> Tensor:
+        """Turn embeddings (batch, P) of faces and voices into log probabilities (batch, classes).
+
+        A row of zeros is a modality that is missing.
+        """
+        face, seen = self._against_labels(video, "vision")
+        voice, heard = self._against_labels(audio, "audio")
+        both = self.face_weight * face + (1 - self.face_weight) * voice
+        # What is missing is 0 for every label: the sum is the one that is there, or uniform.
+        return torch.where(seen & heard, both, face + voice).log_softmax(dim=-1)
+
+    def _against_labels(self, embeddings: Tensor, role: Role) -> tuple[Tensor, Tensor]:
+        """Return log probabilities (batch, classes), and which rows (batch, 1) are there at all."""
+        there = given(embeddings)
+        if role not in self.language:
+            return embeddings.new_zeros(len(embeddings), len(self.config.labels)), there
+        cosines = embeddings @ getattr(self, f"{role}_labels").T
+        logits = (self.language[role].scale * cosines).log_softmax(dim=-1)
+        return torch.where(there, logits, torch.zeros_like(logits)), there
+
+    def count_parameters(self) -> dict[str, Any]:
+        """Count parameters as ``ClaipEmoModel`` does: none is trained."""
+        total = sum(parameter.numel() for parameter in self.parameters())
+        return {"total": total, "trainable": 0, "share": 0.0, "parts": {}}
+
+
+def embed_labels(tower: LanguageTower, labels: Sequence[str], role: Role) -> Tensor:
+    """Return one normalised embedding per label (classes, P): the mean over its prompts.
+
+    Raises:
+        LabelError: if two labels have the same prompts.
+        LanguageError: if prompts of different labels become the same ids or the same embedding.
+    """
+    said = [prompts(label, role) for label in labels]
+    if twins := _first_twins(said):
+        one, other = (labels[place] for place in twins)
+        raise LabelError(
+            f"The labels {one!r} and {other!r} are the same in words ({said[twins[0]][0]!r}): "
+            "zero-shot cannot tell them apart. Give one of them another name."
+        )
+    for templated in zip(*said, strict=True):
+        ids = tower.token_ids(templated)
+        # A prompt has several words: all alike between its ends, they are unknown, every one.
+        if empty := [text for text, row in zip(templated, ids, strict=True) if _same(row[1:-1])]:
+            raise LanguageError(
+                f"The tokenizer of {tower.name} knows no word of {empty[0]!r}: its files are empty "
+                "or not those of the text encoder."
+            )
+        if twins := _first_twins(ids):
+            one, other = (templated[place] for place in twins)
+            raise LanguageError(
+                f"The tokenizer of {tower.name} gives {one!r} and {other!r} the same ids: its "
+                "files are not those of the text encoder, or the labels are too long for it."
+            )
+    each = [tower.embed_texts(texts) for texts in said]
+    found = functional.normalize(torch.stack(each).mean(dim=1), dim=-1)  # (classes, P)
+    apart = (found[:, None] - found[None]).norm(dim=-1) + torch.eye(len(found))
+    if apart.min() < NO_DIFFERENCE:
+        one, other = (labels[int(place)] for place in (apart < NO_DIFFERENCE).nonzero()[0])
+        raise LanguageError(
+            f"The text encoder of {tower.name} gives {one!r} and {other!r} the same embedding: its "
+            "end-of-text id (eos_token_id in config.json) is not that of its tokenizer."
+        )
+    return found
+
+
+def _same(ids: Sequence[int]) -> bool:
+    return len(set(ids)) < 2
+
+
+def _first_twins(items: Sequence[Sequence[Any]]) -> tuple[int, int] | None:
+    """Return the places of the first two items that are equal."""
+    seen: dict[tuple[Any, ...], int] = {}
+    for place, item in enumerate(items):
+        former = seen.setdefault(tuple(item), place)
+        if former != place:
+            return former, place
+    return None
+
+
+def _roles(config: ClaipEmoConfig) -> list[Role]:
+    reads: dict[Role, bool] = {"vision": config.reads_video, "audio": config.reads_audio}
+    return [role for role, needed in reads.items() if needed]
+
+
+def _source(config: ClaipEmoConfig, role: Role) -> str | None:
+    return getattr(config, f"{role}_source")
+
+
+def evaluate_zero_shot(
+    table: Path,
+    out: Path,
+    *,
+    source: str | Path | None = None,
+    backbone: str | None = None,
+    labels: Sequence[str] | None = None,
+    face_weight: float = FACE_WEIGHT,
+    split: str | None = None,
+    device: str = "auto",
+    **settings: Any,
+) -> dict[str, Any]:
+    """Score the zero-shot baseline on a labelled table and write the results as a run's folder.
+
+    Args:
+        table: CSV with ``path,label`` and optional columns.
+        out: folder for predictions, metrics and report.
+        source: a checkpoint, whose labels, processor and unadapted towers are taken.
+        backbone: the name of a backbone, where there is no checkpoint.
+        labels: the classes, with a backbone; None: those of the table, in alphabetical order.
+        face_weight: weight of the face against the voice.
+        split: the part of the table that is scored; None: every row.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        settings: the others of ``evaluate_corpus``.
+
+    Returns:
+        The content of ``metrics.json``; of several processes the first has it.
+
+    Raises:
+        ValueError: if not exactly one of source and backbone is given, or labels with a source.
+        CheckpointError: if there is no checkpoint.
+        LanguageError: if the towers have no text encoders.
+        CorpusError: if the table cannot be used.
+    """
+    if (source is None) == (backbone is None) or (labels and source is not None):
+        raise ValueError("Zero-shot takes a checkpoint, or a backbone and perhaps labels.")
+    processes.join(device)
+    with processes.first_goes_first():
+        if source is not None:
+            model = ZeroShotModel.from_checkpoint(source, face_weight)
+            processor = ClaipEmoProcessor.from_pretrained(source)
+            corpus = read_part(table, split, model.config.label_set)
+        else:
+            found = resolve(str(backbone))
+            corpus = read_part(table, split, LabelSet(labels) if labels else None)
+            model = ZeroShotModel.from_backbone(found, corpus.labels, face_weight)
+            processor = ClaipEmoProcessor.for_backbone(found)
+    facts = {"title": f"{table.stem}, {ZERO_SHOT}", "corpus": str(table), **describe(model)}
+    return evaluate_corpus(model.to(pick_device(device)), processor, corpus, out, facts, **settings)
+
+
+def describe(model: ZeroShotModel) -> dict[str, Any]:
+    """Return what ``run.json`` says of the baseline besides what it says of every model."""
+    return {
+        "adaptation": ZERO_SHOT,
+        "face_weight": model.face_weight,
+        "prompts": {role: list(TEMPLATES[role]) for role in _roles(model.config)},
+    }
