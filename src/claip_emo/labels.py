@@ -1,12 +1,14 @@
 """Label sets: the names of emotions, in the order in which a model numbers them.
 
 Names are stored everywhere and integers nowhere: three integer orders of MAFW's classes are in
-circulation, and no file says which one it uses.
+circulation, and no file says which one it uses. A model of one label set can be tested on the clips
+of another: ``project`` says which class counts as which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -78,3 +80,126 @@ class LabelSet(Sequence[str]):
 
 SEVEN = LabelSet(("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear"))
 """DFEW's seven classes in the order of its integers 0 to 6 (the official CSVs use 1 to 7)."""
+
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "happiness": ("happy", "hap", "joy", "joyful"),
+    "sadness": ("sad", "sorrow"),
+    "neutral": ("neu", "neutrality"),
+    "anger": ("angry", "ang"),
+    "surprise": ("surprised", "sur"),
+    "disgust": ("disgusted", "dis"),
+    "fear": ("fearful", "fea", "afraid", "scared"),
+    "contempt": ("contemptuous",),
+    "anxiety": ("anxious", "anx"),
+    "helplessness": ("helpless",),
+    "disappointment": ("disappointed",),
+    "calm": ("calmness",),
+    "boredom": ("bored", "bor"),
+}
+"""The emotions of the corpora, and how else people and file names write them."""
+
+_MEANING = {word: name for name, others in SYNONYMS.items() for word in (name, *others)}
+_BETWEEN_WORDS = re.compile(r"[^\w]+|_+")
+
+
+def meaning(name: str) -> frozenset[str]:
+    """Return what a label means: one emotion, or the several of a compound one, in any order.
+
+    A name that the vocabulary does not hold means itself; upper case, spaces, hyphens and
+    underscores make no difference.
+    """
+    words = [word for word in _BETWEEN_WORDS.split(name.lower()) if word and word != "and"]
+    known = [_MEANING[word] for word in words if word in _MEANING]
+    if words and len(known) == len(words):
+        return frozenset(known)
+    return frozenset({" ".join(words) or name})
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Which class of a model counts as which class of the clips that it is tested on.
+
+    Attributes:
+        source: the model's classes.
+        target: the classes of the clips.
+        counts_as: each class of the model -> the clips' class, or None where there is none.
+    """
+
+    source: LabelSet
+    target: LabelSet
+    counts_as: Mapping[str, str | None]
+
+    @property
+    def labels(self) -> LabelSet:
+        """The classes that both have, by the clips' names and in their order."""
+        reached = set(self.counts_as.values())
+        return LabelSet(name for name in self.target if name in reached)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The model's classes that the clips do not have; their scores are left out."""
+        return tuple(name for name in self.source if self.counts_as[name] is None)
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The clips' classes that the model does not know; their clips are left out."""
+        return tuple(name for name in self.target if name not in self.labels)
+
+
+def project(
+    source: LabelSet, target: LabelSet, pairs: Mapping[str, str | None] | None = None
+) -> Projection:
+    """Find for each class of a model the class that it counts as among those of other clips.
+
+    The rules, the first that holds decides:
+
+    1. What ``pairs`` says.
+    2. An equal name.
+    3. A name of the same meaning: ``joy``, ``happy`` and ``HAP`` are happiness. A compound name
+       counts as a compound name of the same parts and as nothing else: not as one of its parts.
+    4. ``calm`` counts as neutral where the clips have no calm. The reverse does not hold: a model
+       without calm has not learned to call calm clips neutral, and they are left out.
+    5. Nothing. Near is not the same: anxiety is not fear, disappointment is not sadness.
+
+    Several classes of a model may count as one of the clips.
+
+    Args:
+        source: the model's classes.
+        target: the clips' classes.
+        pairs: class of the model -> the clips' class, or None for nothing; overrides the rules.
+
+    Raises:
+        LabelError: if ``pairs`` names an unknown class, a class could count as two, or fewer than
+            two classes are shared: then there is nothing to tell apart.
+    """
+    wanted = dict(pairs or {})
+    for name, chosen in wanted.items():
+        source.index_of(name)
+        if chosen is not None:
+            target.index_of(chosen)
+    counts_as = {
+        name: wanted[name] if name in wanted else _counterpart(name, target) for name in source
+    }
+    if len(set(counts_as.values()) - {None}) < 2:
+        raise LabelError(
+            f"The model's classes ({', '.join(source)}) and those of the clips "
+            f"({', '.join(target)}) have fewer than two in common; there is nothing to tell apart."
+        )
+    return Projection(source, target, counts_as)
+
+
+def _counterpart(name: str, target: LabelSet) -> str | None:
+    if name in target:
+        return name
+    for wanted in (meaning(name), _CALM_AS_NEUTRAL.get(meaning(name))):
+        alike = [other for other in target if meaning(other) == wanted]
+        if len(alike) > 1:
+            raise LabelError(
+                f"{name!r} could count as {' or as '.join(map(repr, alike))}: say which."
+            )
+        if alike:
+            return alike[0]
+    return None
+
+
+_CALM_AS_NEUTRAL = {frozenset({"calm"}): frozenset({"neutral"})}

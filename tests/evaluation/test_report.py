@@ -236,6 +236,34 @@ def test_how_the_epoch_was_picked(tmp_path, selection: str, epoch: str, says: st
     assert text.count('<p class="notice">') == (selection == "best_on_test")
 
 
+@pytest.mark.parametrize(("part", "other"), [("test", "validation"), ("validation", "test")])
+def test_the_curves_name_the_part_that_was_watched(tmp_path, part: str, other: str) -> None:
+    history = [
+        {"event": "validation", "part": part, "step": e, "epoch": e, "loss": 1 / e, "war": 0.5,
+         "uar": 0.5, "best": True}
+        for e in (1, 2)
+    ]  # fmt: skip
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, history)))
+    text = write_report(run(tmp_path, rows(), selection="best_on_test")).read_text()
+    said = f"Kept: epoch 2, with a WAR of 50.0 % on the {part} part"
+    assert said in text
+    assert said in (tmp_path / "report.md").read_text()
+    assert f"Loss of the training and {part} part, by epoch" in text
+    assert f"WAR and UAR of the {part} part, by epoch" in text
+    assert f"{part} part</text>" in text
+    section = text[text.index('id="curves"') : text.index('id="calibration"')]
+    assert f"{other} part" not in section
+
+
+def test_what_a_projection_left_out_stands_before_the_figures(tmp_path) -> None:
+    told = {"counts_as": {"joy": "happiness"}, "excluded": {"<b>": 3}, "n_excluded": 3,
+            "dropped": []}  # fmt: skip
+    text = write_report(run(tmp_path, rows(), projection=told)).read_text()
+    place = text.index("3 clips of &lt;b&gt;.")
+    assert place < text.index('class="tiles"')
+    assert "3 clips of &lt;b>." in (tmp_path / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     "lines",
     [

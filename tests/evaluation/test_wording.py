@@ -2,7 +2,15 @@
 
 import pytest
 
-from claip_emo.evaluation.wording import caveat, describe_facts, duration, points, sentence
+from claip_emo.evaluation.wording import (
+    caveat,
+    describe_facts,
+    duration,
+    listed,
+    points,
+    projection_note,
+    sentence,
+)
 
 CHANCE = {"majority": 0.2, "uniform": 1 / 7}
 
@@ -111,3 +119,44 @@ def test_facts_are_told_in_order_and_new_ones_too() -> None:
         ("later", "3", False),
     ]
     assert describe_facts({}) == []
+
+
+def test_a_published_corpus_is_named_with_its_edition_and_fold() -> None:
+    facts = {"corpus": "/data/m", "corpus_name": "mafw", "corpus_variant": "compound", "fold": 2}
+    assert describe_facts(facts) == [
+        ("corpus", "mafw, compound", False),
+        ("clips from", "/data/m", False),
+        ("fold", "2", False),
+    ]
+    assert describe_facts({"corpus": "a.csv", "corpus_name": "table"}) == [
+        ("corpus", "a.csv", False),
+    ]
+
+
+PROJECTED = {
+    "counts_as": {"joy": "happiness", "calm": "neutral", "anger": "anger", "contempt": None},
+    "excluded": {"boredom": 1200, "fear": 3},
+    "n_excluded": 1203,
+    "dropped": ["contempt"],
+}
+
+
+def test_a_projection_says_what_counts_as_what_and_what_is_left_out() -> None:
+    said = projection_note({"projection": PROJECTED})
+    assert "It counts joy as happiness and calm as neutral." in said
+    assert "1,203 clips of boredom (1,200) and fear (3)" in said
+    assert "Its scores of contempt, which these clips do not have, were dropped" in said
+    said = projection_note({"projection": PROJECTED | {"excluded": {}, "dropped": []}})
+    assert "No clip had to be left out." in said
+    assert "dropped" not in said
+
+
+@pytest.mark.parametrize("told", [None, [], "x", {}, {"counts_as": 3, "excluded": 1}])
+def test_a_projection_of_any_shape_is_no_reason_to_fail(told) -> None:
+    assert bool(projection_note({"projection": told})) == isinstance(told, dict)
+
+
+def test_lists_in_words() -> None:
+    assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "", "a", "a and b", "a, b and c",
+    ]  # fmt: skip

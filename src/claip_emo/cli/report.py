@@ -18,8 +18,8 @@ def register(app: typer.Typer) -> None:
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="DIR")],
 ) -> None:
-    """Write report.html and report.md of a run anew, from its predictions; no model is needed."""
+    """Write report.html, .md and .tex of a run anew, folds summed up; no model is needed."""
     begin()
-    from claip_emo.evaluation.report import write_report
+    from claip_emo.evaluation.folds import refresh_report
 
-    console.print(f"Report: {write_report(run)}", soft_wrap=True)
+    console.print(f"Report: {refresh_report(run)}", soft_wrap=True)

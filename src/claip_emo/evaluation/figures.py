@@ -20,11 +20,12 @@ INK, SOFT, LINE = "#0a0b0c", "#8a8f98", "#d4d6da"
 FIRST, SECOND = "#2f6fbd", "#c56a1a"
 VARIABLES = {INK: "ink", SOFT: "soft", LINE: "line", FIRST: "accent", SECOND: "warm"}
 SIZE_IN = (5.2, 3.1)
+FOLDS_SIZE_IN = (3.7, 3.1)
 FEW = 5  # clips in a bin, under which its height says little
 
 
 def learning_curves(history: list[dict[str, Any]], kept: float | None = None) -> list[str]:
-    """Draw the losses, and the validation's WAR and UAR, over the epochs; one figure each.
+    """Draw the losses, and the WAR and UAR of what was watched, over the epochs; one figure each.
 
     Args:
         history: lines of ``history.jsonl``; what is missing in a line is not drawn.
@@ -32,16 +33,17 @@ def learning_curves(history: list[dict[str, Any]], kept: float | None = None) ->
     """
     drawn = []
     train, checked = _events(history, "train"), _events(history, "validation")
+    part = watched_part(history)
     losses = [
         (_series(train, "loss"), {"color": SOFT, "lw": 1.1, "label": "training"}),
-        (_series(checked, "loss"), {"color": FIRST, **_dots(checked), "label": "validation"}),
+        (_series(checked, "loss"), {"color": FIRST, **_dots(checked), "label": part}),
     ]
     if any(series for series, _ in losses):
         figure, axes = _figure()
         _lines(axes, losses)
         axes.set_ylim(bottom=0)
         _finish(axes, "epoch", "loss", kept)
-        drawn.append(_svg(figure, "losses", "Loss of the training and validation part, by epoch"))
+        drawn.append(_svg(figure, "losses", f"Loss of the training and {part} part, by epoch"))
     scores = [
         (_series(checked, "war"), {"color": FIRST, **_dots(checked), "label": "WAR"}),
         (_series(checked, "uar"), {"color": SECOND, **_dots(checked), "label": "UAR"}),
@@ -51,9 +53,46 @@ def learning_curves(history: list[dict[str, Any]], kept: float | None = None) ->
         _lines(axes, scores)
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        _finish(axes, "epoch", "validation", kept)
-        drawn.append(_svg(figure, "scores", "WAR and UAR of the validation part, by epoch"))
+        _finish(axes, "epoch", f"{part} part", kept)
+        drawn.append(_svg(figure, "scores", f"WAR and UAR of the {part} part, by epoch"))
     return drawn
+
+
+def watched_part(history: list[dict[str, Any]]) -> str:
+    """Return the part that was scored after the epochs: ``validation``, or ``test`` where it chose.
+
+    Args:
+        history: lines of ``history.jsonl``.
+    """
+    parts = [row.get("part") for row in _events(history, "validation")]
+    return "test" if parts and parts[-1] == "test" else "validation"
+
+
+def fold_scores(folds: dict[str, dict[str, Any]], mean: dict[str, float]) -> str:
+    """Draw WAR and UAR of each fold, and their means as lines.
+
+    Args:
+        folds: fold -> ``war`` and ``uar``.
+        mean: ``war`` and ``uar`` over the folds.
+    """
+    figure = Figure(figsize=FOLDS_SIZE_IN, layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(folds))
+    for key, colour, marker, aside in (("war", FIRST, "o", -0.08), ("uar", SECOND, "D", 0.08)):
+        values = [row[key] for row in folds.values()]
+        label = f"{key.upper()}, mean {100 * mean[key]:.2f} %"
+        axes.axhline(mean[key], color=colour, lw=1.1, ls=(0, (4, 3)))
+        axes.plot(places + aside, values, color=colour, ls="", marker=marker, ms=6, label=label)
+    axes.set_xticks(places, list(folds))
+    axes.set_xlim(-0.5, len(folds) - 0.5)
+    spread = [row[key] for row in folds.values() for key in ("war", "uar")]
+    axes.set_ylim(max(-0.01, min(spread) - 0.04), min(1.01, max(spread) + 0.04))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    decimals = 0 if max(spread) - min(spread) > 0.05 else 1
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=decimals))
+    _finish(axes, "fold", "", legend=False)
+    figure.legend(loc="outside upper left", ncols=1, frameon=False, fontsize=9, labelcolor=INK)
+    return _svg(figure, "folds", "WAR and UAR of each fold, with their means")
 
 
 def reliability_diagram(calibration: Reliability) -> str:

@@ -1,7 +1,8 @@
-"""The report of a run: one self-contained page, and the same as Markdown. It needs no model.
+"""The report of a run: one self-contained page, the same as Markdown, and its tables as LaTeX.
 
-Reads ``predictions.parquet`` and, where they are there, ``metrics.json``, ``history.jsonl``,
-``run.json`` and ``thumbnails/`` of a run's folder.
+Reads ``predictions.parquet`` and, where they are there, ``metrics.json``, ``folds.json``,
+``history.jsonl``, ``run.json``, ``zero-shot/`` and ``thumbnails/`` of a run's folder. It needs no
+model.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from typing import Any
 import jinja2
 
 from claip_emo.evaluation import figures
+from claip_emo.evaluation.baseline import LABEL, zero_shot
+from claip_emo.evaluation.comparison import folds_note
+from claip_emo.evaluation.latex import report_tex
+from claip_emo.evaluation.peers import beside
 from claip_emo.evaluation.predictions import (
     MODALITY_NAMES,
     Predictions,
@@ -28,6 +33,7 @@ from claip_emo.evaluation.wording import (
     caveat,
     describe_facts,
     points,
+    projection_note,
     selection_note,
     sentence,
 )
@@ -38,7 +44,7 @@ SCORES_SHOWN = 3
 
 
 def write_report(run: Path) -> Path:
-    """Write ``report.html`` and ``report.md`` of a run.
+    """Write ``report.html``, ``report.md`` and ``report.tex`` of a run.
 
     ``metrics.json`` follows from the predictions: it is written too where it is missing, cannot be
     read, or is of other predictions (a kill between two files).
@@ -57,10 +63,10 @@ def write_report(run: Path) -> Path:
             f"`claip-emo evaluate --model DIR --table CSV --out {run}` writes it."
         )
     predictions = Predictions.read(table)
-    scored = _json(run / "metrics.json")
+    scored = read_json(run / "metrics.json")
     if not _fits(scored, fresh := metrics(predictions)):
         scored = fresh
-        _write_whole(run / "metrics.json", json.dumps(fresh, indent=2, ensure_ascii=False) + "\n")
+        write_whole(run / "metrics.json", json.dumps(fresh, indent=2, ensure_ascii=False) + "\n")
     content = gather(run, predictions, scored)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -71,24 +77,29 @@ def write_report(run: Path) -> Path:
     )
     environment.filters |= {
         "percent": _percent,
+        "hundred": lambda share: None if share is None else 100 * share,
+        "printed": lambda value: "–" if value is None else f"{value:.2f}",
         "points": points,
         "width": lambda share: f"{100 * min(max(share or 0.0, 0.0), 1.0):.2f}%",
         "thousands": lambda n: f"{n:,}",
         "md": _markdown,
         "code": _markdown_code,
     }
+    write_whole(run / "report.tex", report_tex(content))
     for name in ("report.md", "report.html"):
-        _write_whole(run / name, environment.get_template(f"{name}.j2").render(**content))
+        write_whole(run / name, environment.get_template(f"{name}.j2").render(**content))
     return run / "report.html"
 
 
 def gather(run: Path, predictions: Predictions, scored: dict[str, Any]) -> dict[str, Any]:
     """Collect everything that the templates show."""
-    facts = _json(run / "run.json")
+    facts = read_json(run / "run.json")
     history = read_history(run / "history.jsonl")
     kept = kept_epoch(history, facts)
-    rows = predictions.for_modality(_headline(predictions))
+    rows = predictions.for_modality(headline_of(predictions))
     calibration = reliability(rows.scores, rows.label_index)
+    folds = _folds_of(run, scored)
+    baseline = zero_shot(run, predictions, headline_of(predictions))
     mistakes = surest_mistakes(predictions)
     for mistake in mistakes:
         picture = run / "thumbnails" / thumbnail_name(mistake["id"])
@@ -98,6 +109,10 @@ def gather(run: Path, predictions: Predictions, scored: dict[str, Any]) -> dict[
         "title": str(facts.get("title") or run.resolve().name),
         "subtitle": ", ".join(str(part) for part in subtitle if part),
         "note": facts.get("corpus_note"),
+        "projection": projection_note(facts),
+        "folds": _folds(folds, baseline),
+        "peers": beside(facts, scored, folds, baseline),
+        "baseline": _baseline(baseline),
         "picked_on_test": facts.get("selection") == "best_on_test",
         "metrics": scored,
         "facts": describe_facts(facts),
@@ -108,6 +123,7 @@ def gather(run: Path, predictions: Predictions, scored: dict[str, Any]) -> dict[
         "classes": [{"name": name, **values} for name, values in scored["per_class"].items()],
         "curves": figures.learning_curves(history, kept) if history else [],
         "kept": None if kept is None else _validated_at(history, kept),
+        "watched": figures.watched_part(history),
         "diagram": figures.reliability_diagram(calibration),
         "bins": _bins(calibration),
         "mistakes": mistakes,
@@ -123,7 +139,7 @@ def surest_mistakes(predictions: Predictions, count: int = MISTAKES) -> list[dic
     Each is a dictionary with ``id``, ``path``, ``label``, ``predicted``, ``score`` and ``scores``
     (name and score, the three highest and the true one).
     """
-    rows = predictions.for_modality(_headline(predictions))
+    rows = predictions.for_modality(headline_of(predictions))
     wrong = [row for row in range(len(rows)) if rows.predicted_index[row] != rows.label_index[row]]
     wrong.sort(key=lambda row: (-rows.scores[row].max(), rows.ids[row]))
     found = []
@@ -181,7 +197,8 @@ def _validations(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in history if row.get("event") == "validation"]
 
 
-def _headline(predictions: Predictions) -> str:
+def headline_of(predictions: Predictions) -> str:
+    """Return the modality that the headline is of: ``av`` where both were scored together."""
     return next((kind for kind in MODALITY_NAMES if kind in predictions.modality), "av")
 
 
@@ -193,6 +210,46 @@ def _fits(found: dict[str, Any], fresh: dict[str, Any]) -> bool:
     except (KeyError, TypeError, AttributeError):
         return False
     return same and wars[0] == wars[1] and fresh.keys() <= found.keys()
+
+
+def _folds_of(run: Path, scored: dict[str, Any]) -> dict[str, Any] | None:
+    """Read ``folds.json`` if it is complete and of the very clips that ``scored`` is of."""
+    found = read_json(run / "folds.json")
+    try:
+        same = all(found["pooled"][key] == scored[key] for key in ("n", "war", "uar"))
+        whole = found.keys() >= {"folds", "mean", "deviation", "missing"} and found["folds"]
+    except (KeyError, TypeError):
+        return None
+    return found if same and whole else None
+
+
+def _folds(folds: dict[str, Any] | None, baseline: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what the table of the folds shows."""
+    if folds is None:
+        return None
+    first = []
+    if baseline is not None:
+        shown = baseline["mean"] or baseline
+        count = len(baseline["folds"])
+        over = f"mean of {count} folds" if baseline["mean"] else "pooled over all clips"
+        figures_of = {key: shown[key] for key in ("war", "uar")}
+        first.append({"name": LABEL, "over": over, "n": baseline["n"], **figures_of})
+    return {
+        "rows": [{"name": name, "epoch": None, **row} for name, row in folds["folds"].items()],
+        "baseline": first,
+        "mean": folds["mean"],
+        "deviation": folds["deviation"],
+        "pooled": folds["pooled"],
+        "note": folds_note(folds),
+        "figure": figures.fold_scores(folds["folds"], folds["mean"]),
+    }
+
+
+def _baseline(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the baseline's row beside the modalities; it needs figures over all clips."""
+    if found is None or found["war"] is None:
+        return None
+    return {"name": LABEL, **{key: found[key] for key in ("war", "uar", "n", "interval_95")}}
 
 
 def _confusion(confusion: dict[str, Any]) -> dict[str, Any]:
@@ -220,7 +277,8 @@ def _bins(calibration: Reliability) -> list[dict[str, Any]]:
     ]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a dictionary from a JSON file; one that is missing or broken is empty."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -228,7 +286,8 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file under another name, then rename it."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, "utf-8")
     partial.replace(path)

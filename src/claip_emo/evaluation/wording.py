@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NEARLY_ALL, NEARLY_NONE = 0.95, 0.05
@@ -61,12 +61,51 @@ def selection_note(facts: Mapping[str, Any]) -> str:
     return SELECTION.get(rule, f"Selection of the epoch: {rule}.") if isinstance(rule, str) else ""
 
 
+def projection_note(facts: Mapping[str, Any]) -> str:
+    """Say what a label projection has left out; nothing where there was none.
+
+    Args:
+        facts: content of ``run.json``; ``projection`` as ``across.describe_projection`` returns it.
+    """
+    told = facts.get("projection")
+    if not isinstance(told, dict):
+        return ""
+    counts_as, excluded, dropped = (told.get(k) for k in ("counts_as", "excluded", "dropped"))
+    parts = ["The model was trained on other classes than these clips are labelled with."]
+    if isinstance(counts_as, dict):
+        others = [
+            f"{one} as {other}" for one, other in counts_as.items() if other not in (one, None)
+        ]
+        if others:
+            parts.append(f"It counts {listed(others)}.")
+    if isinstance(excluded, dict) and excluded:
+        counted = [f"{name} ({_number(count)})" for name, count in excluded.items()]
+        named = listed(counted) if len(counted) > 1 else next(iter(excluded))
+        parts.append(
+            f"Left out, as it does not know their class: {_number(told.get('n_excluded'))} clips "
+            f"of {named}."
+        )
+    else:
+        parts.append("No clip had to be left out.")
+    if isinstance(dropped, list) and dropped:
+        parts.append(
+            f"Its scores of {listed([str(name) for name in dropped])}, which these clips do not "
+            "have, were dropped, and the remaining ones made to sum to 1 again."
+        )
+    return " ".join(parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
 def describe_facts(facts: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     """Return what is known of the run as (name, text, whether it is code); all of it is optional.
 
     What a newer version adds to ``run.json`` is shown too, as far as it is a word or a number.
     """
-    told = {"title", "corpus_note", "selection", "unseen_people"}
+    told = {"title", "corpus_note", "selection", "unseen_people", "corpus_variant"}
     rows: list[tuple[str, str, bool]] = []
 
     def tell(key: str, text: str | None, *, name: str | None = None, code: bool = False) -> None:
@@ -74,7 +113,9 @@ def describe_facts(facts: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
         if text:
             rows.append((name or key, text, code))
 
-    tell("corpus", _plain(facts.get("corpus")))
+    tell("corpus_name", _corpus(facts), name="corpus")
+    tell("corpus", _plain(facts.get("corpus")), name="clips from" if _corpus(facts) else "corpus")
+    tell("fold", _plain(facts.get("fold")))
     tell("counts", _counts(facts.get("counts")), name="clips")
     tell("backbone", _plain(facts.get("backbone")))
     tell("adaptation", _plain(facts.get("adaptation")))
@@ -186,6 +227,14 @@ def _overlapping(scored: Mapping[str, Any]) -> list[str]:
     parts = scored["by_modality"]
     low = parts["audiovisual"]["interval_95"]["war"][0]
     return [ALONE[name] for name in ALONE if parts[name]["interval_95"]["war"][1] >= low]
+
+
+def _corpus(facts: Mapping[str, Any]) -> str | None:
+    """Return name and edition of a published corpus."""
+    name, variant = facts.get("corpus_name"), facts.get("corpus_variant")
+    if not isinstance(name, str) or name in ("table", "synthetic"):
+        return None
+    return f"{name}, {variant}" if isinstance(variant, str) else name
 
 
 def _plain(value: Any) -> str | None:
