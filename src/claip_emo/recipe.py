@@ -163,6 +163,8 @@ class TrainRecipe(_Section):
     """Steps between two lines of history.jsonl."""
     tensorboard: bool = False
     """Also write TensorBoard events (pip install tensorboard)."""
+    init: str | None = None
+    """Checkpoint to start the weights from; `--init` sets it."""
     seed: int = 0
     """Seed of weights, order, windows and augmentation."""
 

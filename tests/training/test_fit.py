@@ -45,6 +45,8 @@ def test_a_run_leaves_what_the_design_says(finished) -> None:
         "adapter_config.json",
         "adapter_model.safetensors",
         "towers.safetensors",
+        "language-vision",
+        "language-audio",
         "recipe.yaml",
         "README.md",
     } == model

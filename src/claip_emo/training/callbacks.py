@@ -84,6 +84,25 @@ class History(TrainerCallback):
             file.write(json.dumps(line) + "\n")
 
 
+class SaveOften(TrainerCallback):
+    """Saves every so many steps as well as at the end of each epoch.
+
+    The last step of an epoch is left to its end: what is saved before the validation would, when it
+    goes on, do without it.
+    """
+
+    def __init__(self, every: int | None):
+        """Take the number of steps; None: only epochs are saved."""
+        self.every = every
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Save if it is time."""
+        if self.every and state.global_step % self.every == 0 and not _ends_an_epoch(state):
+            control.should_save = True
+
+
 class BestEpoch(TrainerCallback):
     """Keeps the weights of the best epoch on the validation part and stops without gain."""
 
@@ -131,23 +150,22 @@ class Interrupt(TrainerCallback):
     ) -> None:
         """Save and stop if asked to; the last step of an epoch leaves both to the epoch's end."""
         if self.asked:
-            epoch = state.epoch or 0
-            control.should_save = abs(epoch - round(epoch)) > 1e-6
+            control.should_save = not _ends_an_epoch(state)
             control.should_training_stop = True
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Do not evaluate half an epoch."""
-        epoch = state.epoch or 0
-        if self.asked and abs(epoch - round(epoch)) > 1e-6:
+        if self.asked and not _ends_an_epoch(state):
             control.should_evaluate = False
             control.should_save = False  # the step has saved it
 
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Give the signal back."""
+    def restore(self) -> None:
+        """Give the signal back, however the training ended."""
         if self._former is not None:
             signal.signal(signal.SIGINT, self._former)
+            self._former = None
 
 
 class ProgressBar(TrainerCallback):
@@ -185,6 +203,11 @@ class ProgressBar(TrainerCallback):
         for key, label in (("loss", "loss"), ("eval_war", "WAR"), ("eval_uar", "UAR")):
             if key in (logs or {}):
                 self.facts[key] = f"{label} {logs[key]:.3f}"
+
+
+def _ends_an_epoch(state: TrainerState) -> bool:
+    epoch = state.epoch or 0
+    return abs(epoch - round(epoch)) < 1e-6
 
 
 def epochs_since_best(state: TrainerState, metric: str) -> int:

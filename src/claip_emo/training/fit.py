@@ -26,6 +26,7 @@ from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.model import checkpoint as store
 from claip_emo.model.card import write_card
+from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe, RecipeError, parse_recipe
@@ -35,6 +36,7 @@ from claip_emo.training.callbacks import (
     History,
     Interrupt,
     ProgressBar,
+    SaveOften,
     epochs_since_best,
 )
 from claip_emo.training.initial import initial_model
@@ -75,7 +77,7 @@ def train(
     Args:
         recipe: what to train on what, and how.
         out: the run's folder.
-        init: a checkpoint to start the weights from.
+        init: a checkpoint to start the weights from; the recipe's own unless it is given.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         command: what was typed, for the report.
         console: where progress is shown; None: stderr.
@@ -86,6 +88,9 @@ def train(
         NonFiniteLossError: if the loss diverges.
         Interrupted: after Ctrl-C, when the state has been saved.
     """
+    if init is not None:
+        of_start = recipe.train.model_copy(update={"init": str(init)})
+        recipe = recipe.model_copy(update={"train": of_start})
     processes.join(device)
     console = processes.speaking(console)
     pick_device(device)
@@ -99,7 +104,7 @@ def train(
         corpus = _loaded(recipe, bar)
         parts = {name: corpus.part(name) for name in ("train", "validation", "test")}
         _check_parts(recipe, parts)
-        model, processor = initial_model(recipe, corpus.labels, state_dir, init)
+        model, processor = initial_model(recipe, corpus.labels, state_dir)
         datasets = _datasets(recipe, parts, processor, bar)
         seconds = _fit(recipe, model, processor, datasets, out, device, bar)
         facts = _facts(recipe, model, parts, seconds) | {"command": command, "commit": began_at}
@@ -108,6 +113,7 @@ def train(
             with store.written_whole(out / "model") as folder:
                 model.save_pretrained(folder)
                 processor.save_pretrained(folder)
+                store_language(folder, model.config)
                 (folder / RECIPE).write_text(recipe.to_yaml(), "utf-8")
                 write_card(folder, facts)
         figures: dict[str, Any] = {}
@@ -163,15 +169,21 @@ def _claim(recipe: Recipe, out: Path) -> None:
             )
         return
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(recipe.to_yaml(), "utf-8")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(recipe.to_yaml(), "utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
     keys = []
-    for key in one:
-        if isinstance(one[key], dict) and isinstance(other.get(key), dict) and one[key]:
-            keys += _differences(one[key], other[key], f"{prefix}{key}.")
-        elif one[key] != other.get(key):
+    for key in one | other:
+        mine, theirs = one.get(key), other.get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            keys += _differences(mine, theirs, f"{prefix}{key}.")
+        elif mine != theirs:
             keys.append(prefix + key)
     return keys
 
@@ -223,7 +235,8 @@ def _datasets(
     kind = recipe.data.face_detector
     model_file = Path(recipe.data.face_model) if recipe.data.face_model else None
     detector = make_detector(kind, model_file)
-    spec = processor.clip_spec()
+    wanted = recipe.model.modality
+    spec = processor.clip_spec(video="v" in wanted, audio="a" in wanted)
     datasets = {
         name: ClipDataset(corpus, spec, detector, recipe.train.seed)
         for name, corpus in parts.items()
@@ -269,6 +282,7 @@ def _fit(
     for callback in (
         EpochOrder(trainer.draws),
         history,
+        SaveOften(recipe.train.save_every_steps),
         BestEpoch(state_dir, recipe.protocol.selection_metric, recipe.train.early_stopping),
         interrupt,
         ProgressBar(bar, task),
@@ -277,7 +291,10 @@ def _fit(
     if resumed and _stopped_early(resumed, recipe):
         trainer._load_from_checkpoint(str(resumed))
     else:
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        try:
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        finally:
+            interrupt.restore()
     if interrupt.asked:
         raise Interrupted(f"Interrupted and saved. The same command goes on: {out}")
     processes.wait()  # for the best weights to be written

@@ -82,7 +82,7 @@ def train_folds(
         if not done:
             train(own, folder, init=init, device=device, command=command, console=console)
     if processes.is_first():
-        summarise_folds(out)
+        summarise_folds(out, wanted=folds_of(recipe.data))
     processes.wait()
     summary: dict[str, Any] = json.loads((out / "folds.json").read_text("utf-8"))
     return summary

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, PrinterCallback
 
 from claip_emo.data.augment import Augmentation
@@ -29,7 +29,8 @@ from claip_emo.metrics import summarise
 from claip_emo.model.checkpoint import written_whole
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
-from claip_emo.recipe import Recipe
+from claip_emo.model.towers import towers_of
+from claip_emo.recipe import Recipe, RecipeError
 from claip_emo.training.schedule import learning_rates, parameter_groups
 
 TRAINED = "trained.safetensors"
@@ -38,7 +39,7 @@ BEST = "best"
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or not a number; the message names the clips of the batch."""
+    """Loss or gradients became infinite or not a number; the message names the batch's clips."""
 
 
 class ClaipEmoTrainer(Trainer):
@@ -68,6 +69,7 @@ class ClaipEmoTrainer(Trainer):
         """Translate the recipe into TrainingArguments."""
         settings = recipe.train
         if settings.gradient_checkpointing:
+            _check_checkpointing(model)
             model.gradient_checkpointing_enable({"use_reentrant": False})
         cached = recipe.data.cache == "memory"
         super().__init__(
@@ -79,8 +81,7 @@ class ClaipEmoTrainer(Trainer):
                 gradient_accumulation_steps=settings.accumulation,
                 max_grad_norm=settings.max_grad_norm,
                 eval_strategy="epoch" if validation is not None else "no",
-                save_strategy="steps" if settings.save_every_steps else "epoch",
-                save_steps=settings.save_every_steps or 500,
+                save_strategy="epoch",  # after the validation; ``SaveOften`` adds to it
                 logging_steps=settings.log_every_steps,
                 logging_nan_inf_filter=False,
                 bf16=settings.bf16,
@@ -99,6 +100,7 @@ class ClaipEmoTrainer(Trainer):
             data_collator=collate,
         )
         self.remove_callback(PrinterCallback)
+        self.add_callback(FiniteGradients(self))
         self.model_accepts_loss_kwargs = False  # the loss is a mean over clips of one batch
         self.recipe = recipe
         self.processor = processor
@@ -114,6 +116,7 @@ class ClaipEmoTrainer(Trainer):
             weights = len(train) / (len(counts) * np.maximum(counts, 1))
             self._class_weights = torch.tensor(weights, dtype=torch.float32)
         self._step, self._micro_step = -1, 0
+        self._ids: list[str] = []  # of the clips of this step
 
     def _get_train_sampler(self, *_: Any) -> DrawSampler:
         return self.draws
@@ -150,6 +153,7 @@ class ClaipEmoTrainer(Trainer):
         """Seed the step, then do as the Trainer does."""
         if self._step != self.state.global_step:
             self._step, self._micro_step = self.state.global_step, 0
+            self._ids = []
         place = (self.args.seed, self._step, self._micro_step, self.args.process_index)
         self._rng = np.random.default_rng(place)
         torch.manual_seed(int(self._rng.integers(2**31)))  # dropout and stochastic depth
@@ -164,7 +168,7 @@ class ClaipEmoTrainer(Trainer):
         Raises:
             NonFiniteLossError: naming the clips of the batch.
         """
-        ids = inputs["ids"]
+        self._ids += inputs["ids"]
         ready = self.augmentation(inputs, self._rng)
         targets = ready.pop("labels")
         outputs = model(**ready)
@@ -175,13 +179,26 @@ class ClaipEmoTrainer(Trainer):
             weight=None if weights is None else weights.to(targets.device),
         )
         if not bool(torch.isfinite(loss)):
-            raise NonFiniteLossError(
-                f"The loss is {loss.item()} at step {self.state.global_step}. The clips of this "
-                f"batch: {', '.join(ids)}. A smaller train.learning_rate, or "
-                "train.max_grad_norm=1, often helps; a broken clip is found with "
-                "`claip-emo predict`."
-            )
+            self._stop(f"The loss is {loss.item()}")
         return (loss, outputs) if return_outputs else loss
+
+    def check_gradients(self) -> None:
+        """Look at the gradients before the weights move.
+
+        Raises:
+            NonFiniteLossError: naming the clips of the batch.
+        """
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norms = torch._foreach_norm(gradients) if gradients else []
+        if norms and not bool(torch.isfinite(torch.stack([n.float() for n in norms])).all()):
+            self._stop("A gradient is not finite")
+
+    def _stop(self, what: str) -> None:
+        raise NonFiniteLossError(
+            f"{what} at step {self.state.global_step}. The clips of this batch: "
+            f"{', '.join(self._ids)}. A smaller train.learning_rate, or train.max_grad_norm=1, "
+            "often helps; a broken clip is found with `claip-emo predict`."
+        )
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Count nothing: the Trainer's estimate is one for text."""
@@ -190,7 +207,8 @@ class ClaipEmoTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the validation part and log its loss, WAR and UAR."""
         model = self.accelerator.unwrap_model(self.model)
-        rows = predict(model, self.processor, self.eval_dataset, modalities=("av",))
+        own = (model.config.modality,)
+        rows = predict(model, self.processor, self.eval_dataset, modalities=own)
         model.train()
         summary = summarise(rows.label_index, rows.predicted_index, len(rows.labels))
         chosen = rows.logits[np.arange(len(rows)), rows.label_index]
@@ -223,6 +241,31 @@ class ClaipEmoTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self.model.load_trained_state(load_file(Path(resume_from_checkpoint) / TRAINED))
+
+
+class FiniteGradients(TrainerCallback):
+    """Stops a run before what is not finite reaches the weights, and from there a checkpoint."""
+
+    def __init__(self, trainer: ClaipEmoTrainer):
+        """Take the trainer, which knows the clips of the step."""
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Check the gradients of the step, after accumulation and clipping."""
+        self.trainer.check_gradients()
+
+
+def _check_checkpointing(model: ClaipEmoModel) -> None:
+    """Refuse gradient checkpointing where no tower can do it (HTS-AT and ResNets cannot).
+
+    Raises:
+        RecipeError: naming the backbone.
+    """
+    if not any(tower.supports_gradient_checkpointing for tower in towers_of(model)):
+        raise RecipeError(
+            f"train.gradient_checkpointing: no tower of {model.config.backbone} can do it; set it "
+            "to false."
+        )
 
 
 def newest_checkpoint(state_dir: Path) -> Path | None:
