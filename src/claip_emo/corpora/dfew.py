@@ -98,8 +98,11 @@ def _split_files(root: Path, fold: int) -> dict[str, Path]:
 def _split_file(root: Path, part: str, fold: int) -> Path | None:
     name = rf"set_?0*{fold}\.(csv|txt)"
     for base in (root / "EmoLabel_DataSplit", root):
-        in_official = _named(base / f"{part}(single-labeled)", rf"({part}_)?{name}")
-        if found := in_official or _named(base, rf"{part}_{name}"):
+        # The publisher's page spells the folders with an underscore, the files with a hyphen.
+        for folder in (f"{part}(single-labeled)", f"{part}(single_labeled)"):
+            if found := _named(base / folder, rf"({part}_)?{name}"):
+                return found
+        if found := _named(base, rf"{part}_{name}"):
             return found
     return None
 
