@@ -90,7 +90,7 @@ def test_differences_are_marked_beside_the_published_counts(command, tmp_path) -
     assert rows["happiness"] == ["1", "≠", "1956", "1", "≠", "489"]
     assert rows["all"] == ["2", "≠", "9356", "1", "≠", "2341"]
     assert "3 missing: 00001, 00002, 00003" in done.stdout
-    assert "The split files differ" in done.stdout
+    assert "The counts or labels differ" in done.stdout
     assert "No split files of folds" not in done.stdout  # they were not asked for
 
 

@@ -30,6 +30,7 @@ from claip_emo.model.backbones import LanguageError, configure, resolve
 from claip_emo.model.language import LanguageTower, language_of, store_language
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.prompts import prompts
+from claip_emo.recipe import DataRecipe
 
 from ..media.make_media import tone, write
 from ..model.make_checkpoints import make_clap, make_clip
@@ -168,8 +169,8 @@ def by_hand(folder: Path, table: Path, weight: float) -> dict[tuple[str, str], n
 @pytest.mark.parametrize("weight", [0.5, 0.8])
 def test_scores_are_those_computed_by_hand(checkpoint, table, tmp_path, weight: float) -> None:
     figures = evaluate_zero_shot(
-        table, tmp_path, source=checkpoint, face_weight=weight, workers=0, batch_size=2,
-        device="cpu", console=Console(quiet=True),
+        DataRecipe(root=str(table)), tmp_path, source=checkpoint, face_weight=weight, workers=0,
+        batch_size=2, device="cpu", console=Console(quiet=True),
     )  # fmt: skip
     rows = Predictions.read(tmp_path / "predictions.parquet")
     expected = by_hand(checkpoint, table, weight)
@@ -187,7 +188,12 @@ def test_scores_are_those_computed_by_hand(checkpoint, table, tmp_path, weight: 
 
 def test_what_is_missing_leaves_the_other_alone(checkpoint, table, tmp_path) -> None:
     evaluate_zero_shot(
-        table, tmp_path, source=checkpoint, workers=0, device="cpu", console=Console(quiet=True)
+        DataRecipe(root=str(table)),
+        tmp_path,
+        source=checkpoint,
+        workers=0,
+        device="cpu",
+        console=Console(quiet=True),
     )
     rows = Predictions.read(tmp_path / "predictions.parquet")
     scores = {
@@ -283,8 +289,8 @@ def test_a_backbone_without_checkpoint_scores_any_labels(table, tmp_path, caplog
         torch.manual_seed(len(place))
         out = tmp_path / place
         evaluate_zero_shot(
-            table, out, backbone="tiny-clip", face_detector="none", workers=0, device="cpu",
-            command="claip-emo evaluate", console=Console(quiet=True),
+            DataRecipe(root=str(table)), out, backbone="tiny-clip", face_detector="none", workers=0,
+            device="cpu", command="claip-emo evaluate", console=Console(quiet=True),
         )  # fmt: skip
         figures.append((out / "predictions.parquet").read_bytes())
     assert figures[0] == figures[1]
@@ -339,6 +345,6 @@ def test_mistakes_of_the_caller(checkpoint, table, tmp_path) -> None:
         ZeroShotModel.from_checkpoint(checkpoint, face_weight=1.5)
     for wrong in ({}, {"source": checkpoint, "backbone": "tiny-clip"}):
         with pytest.raises(ValueError, match="a checkpoint, or a backbone"):
-            evaluate_zero_shot(table, tmp_path, **wrong)
+            evaluate_zero_shot(DataRecipe(root=str(table)), tmp_path, **wrong)
     with pytest.raises(LanguageError, match="'tiny' has no text encoder"):
         ZeroShotModel.from_backbone("tiny", LABELS)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from claip_emo.evaluation.evaluate import evaluate_table
+from claip_emo.evaluation.evaluate import evaluate_data
 from claip_emo.evaluation.predictions import Predictions
+from claip_emo.recipe import DataRecipe
 from claip_emo.training.fit import train
 
 from .conftest import described, small
@@ -40,8 +41,8 @@ def one_thread():
 
 
 def scored_alone(model: Path, table: Path, out: Path, **options: object) -> bytes:
-    evaluate_table(
-        model, table, out, device="cpu", face_detector="none", workers=0,
+    evaluate_data(
+        model, DataRecipe(root=str(table)), out, device="cpu", face_detector="none", workers=0,
         console=Console(quiet=True), **options,
     )  # fmt: skip
     return (out / "predictions.parquet").read_bytes()

@@ -134,9 +134,9 @@ def _show(report: dict[str, Any], out: Console) -> None:
     if report["absent_folds"]:
         out.print(f"No split files of folds {', '.join(map(str, report['absent_folds']))}.")
     if not report["agrees"]:
-        out.print("[bold red]The split files differ from the published ones.[/]")
+        out.print("[bold red]The counts or labels differ from the published ones.[/]")
     elif report["expected"] or report["together"]:
-        out.print("The split files agree with the published counts.")
+        out.print("The counts agree with the published ones.")
     else:
         out.print("No counts are published to set beside these.")
 

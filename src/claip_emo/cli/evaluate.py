@@ -27,14 +27,46 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    table: Annotated[
-        Path, typer.Option("--table", help="CSV with path,label[,split,...].", metavar="CSV")
-    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.", metavar="DIR")],
+    table: Annotated[
+        str | None,
+        typer.Option("--table", help="CSV with path,label[,split,...].", metavar="CSV"),
+    ] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            "--corpus", help="In place of a table: dfew, mafw, crema_d, ...", metavar="NAME"
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="The corpus as its publisher ships it.", metavar="DIR"),
+    ] = None,
+    clips: Annotated[
+        str | None,
+        typer.Option("--clips", help="Its clips, where they lie elsewhere.", metavar="DIR"),
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="Its edition, such as compound of mafw.")
+    ] = None,
+    label_order: Annotated[
+        str | None, typer.Option("--label-order", help="Names of the integers of a list.")
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option("--fold", help="The fold whose test part is scored; default: 1.")
+    ] = None,
+    across: Annotated[
+        bool,
+        typer.Option(
+            "--across", help="Clips of other classes than the model's: score those both have."
+        ),
+    ] = False,
     split: Annotated[
         str | None,
         typer.Option(
-            "--split", help="train, validation or test; default: every row.", metavar="PART"
+            "--split",
+            help="train, validation or test; default: every row of a table, test of a corpus.",
+            metavar="PART",
         ),
     ] = None,
     model: Annotated[
@@ -72,9 +104,25 @@ def evaluate(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a model on a labelled table: WAR, UAR, confusion, calibration, and a report."""
+    """Score a model on labelled clips: WAR, UAR, confusion, calibration, and a report."""
     begin(threads)
     _check(model, zero_shot, backbone, labels)
+    order = label_order.split(",") if label_order and "," in label_order else label_order
+    described: dict[str, Any] = {
+        "corpus": corpus or "table",
+        "root": data if corpus else table,
+        "clips": clips,
+        "variant": variant,
+        "label_order": order,
+        "fold": fold,
+    }
+    if (table is None) == (corpus is None) or (corpus is not None and data is None):
+        raise typer.BadParameter("Give either --table CSV, or --corpus NAME and --data DIR.")
+    if across and zero_shot:
+        raise typer.BadParameter("--across goes with a trained model; zero-shot takes any labels.")
+    from claip_emo.recipe import parse_recipe
+
+    clips_of = parse_recipe({"data": described}, "evaluate").data
     settings: dict[str, Any] = {
         "split": split,
         "face_detector": face_detector.value if face_detector else None,
@@ -89,7 +137,7 @@ def evaluate(
         from claip_emo.evaluation.zero_shot import evaluate_zero_shot
 
         figures = evaluate_zero_shot(
-            table,
+            clips_of,
             out,
             source=model,
             backbone=backbone,
@@ -98,9 +146,9 @@ def evaluate(
             **settings,
         )
     else:
-        from claip_emo.evaluation.evaluate import evaluate_table
+        from claip_emo.evaluation.evaluate import evaluate_data
 
-        figures = evaluate_table(str(model), table, out, **settings)
+        figures = evaluate_data(str(model), clips_of, out, across=across, **settings)
     if not figures:  # the first of several processes has them
         return
     if as_json:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +65,9 @@ class ClipDataset(Dataset[LabelledClip]):
         self._labels = [corpus.labels.index_of(sample.label) for sample in corpus.samples]
         self._recordings: dict[int, Recording] = {}
         self._clips: dict[int, Clip] = {}
+        # A clip that lacks the one modality that is asked for is read whole: it is a normal sample,
+        # whose missing modality the model takes for zeros.
+        self._whole = replace(spec, video=True, audio=True)
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -88,9 +93,9 @@ class ClipDataset(Dataset[LabelledClip]):
             options = {"detector": self.detector, "audio_path": sample.audio_path}
             try:
                 if for_training:
-                    self._recordings[index] = load_recording(sample.path, self.spec, **options)
+                    self._recordings[index] = self._read(load_recording, sample.path, **options)
                 else:
-                    self._clips[index] = load_clip(sample.path, self.spec, **options)
+                    self._clips[index] = self._read(load_clip, sample.path, **options)
             except MediaError as error:
                 problems.append(str(error))
 
@@ -115,17 +120,27 @@ class ClipDataset(Dataset[LabelledClip]):
     def _window(self, draw: Draw, sample: Sample) -> Clip:
         rng = np.random.default_rng((self.seed, draw.epoch, draw.index))
         if draw.index in self._recordings:
-            return self._recordings[draw.index].window(self.spec, rng)
-        return load_clip(
-            sample.path, self.spec, detector=self.detector, audio_path=sample.audio_path, rng=rng
+            clip = self._recordings[draw.index].window(self.spec, rng)
+            return clip if clip.num_views else self._recordings[draw.index].window(self._whole, rng)
+        return self._read(
+            load_clip, sample.path, detector=self.detector, audio_path=sample.audio_path, rng=rng
         )
 
     def _views(self, index: int, sample: Sample) -> Clip:
         if index in self._clips:
             return self._clips[index]
-        return load_clip(
-            sample.path, self.spec, detector=self.detector, audio_path=sample.audio_path
+        return self._read(
+            load_clip, sample.path, detector=self.detector, audio_path=sample.audio_path
         )
+
+    def _read(self, load: Callable[..., Any], path: Path, **options: Any) -> Any:
+        """Read a clip by the spec, or whole where it has nothing of what the spec asks for."""
+        try:
+            return load(path, self.spec, **options)
+        except MediaError:
+            if self.spec == self._whole:
+                raise
+            return load(path, self._whole, **options)
 
 
 def collate(items: Sequence[LabelledClip]) -> dict[str, Any]:

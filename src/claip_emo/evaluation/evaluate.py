@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,23 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from claip_emo.corpora.base import Corpus, CorpusError
-from claip_emo.corpora.table import read_table
+from claip_emo.corpora.load import fold_of, load_corpus
+from claip_emo.corpora.published import NAMES
 from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
 from claip_emo.evaluation import processes
+from claip_emo.evaluation.across import Scorer, project_corpus, projected_scorer
 from claip_emo.evaluation.predictions import Predictions, metrics
 from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
 from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
 from claip_emo.inference.recognizer import pick_device
-from claip_emo.labels import LabelSet
+from claip_emo.labels import LabelSet, Projection, project
 from claip_emo.media.faces import make_detector
 from claip_emo.model.batching import MODALITIES, Modality, Scores, score
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.recipe import DataRecipe
 
 THUMBNAIL_PX = 160
-
-Scorer = Callable[[dict[str, Any], Sequence[Modality]], dict[Modality, Scores]]
 
 
 def predict(
@@ -36,6 +38,7 @@ def predict(
     processor: ClaipEmoProcessor,
     dataset: ClipDataset,
     *,
+    projection: Projection | None = None,
     modalities: Iterable[Modality] | None = None,
     batch_size: int = 8,
     workers: int = 0,
@@ -44,14 +47,19 @@ def predict(
     """Score every clip of a corpus, with both modalities and with each alone (by masking).
 
     A model that reads one modality has rows of that one only. ``modalities`` asks for others.
+    ``projection`` takes the model's classes to those of the corpus, where they differ.
 
     Raises:
         MediaError: if a clip cannot be read: a score on the rest would be another score.
     """
     model.eval()
+
+    def scorer(batch: dict[str, Any], wanted: Sequence[Modality]) -> dict[Modality, Scores]:
+        return score(model, processor, batch, wanted)
+
     return score_corpus(
         dataset,
-        lambda batch, wanted: score(model, processor, batch, wanted),
+        scorer if projection is None else projected_scorer(scorer, projection),
         modalities=model.config.modalities if modalities is None else modalities,
         batch_size=batch_size,
         workers=workers,
@@ -139,22 +147,25 @@ def write_run(
     return figures
 
 
-def evaluate_table(
+def evaluate_data(
     source: str | Path,
-    table: Path,
+    data: DataRecipe,
     out: Path,
     *,
     split: str | None = None,
+    across: bool = False,
     device: str = "auto",
     **settings: Any,
 ) -> dict[str, Any]:
-    """Score a checkpoint on a labelled table and write the results as a run's folder.
+    """Score a checkpoint on a labelled table or corpus and write the results as a run's folder.
 
     Args:
         source: a run's folder, its ``model/``, or a hub id.
-        table: CSV with ``path,label`` and optional columns.
+        data: the table, or the published corpus, where it lies, and which fold of it.
         out: folder for predictions, metrics and report.
-        split: the part of the table that is scored; None: every row.
+        split: the part that is scored; None: every row of a table, the test part of a corpus.
+        across: the clips have other classes than the model: score the classes that both have, and
+            count what is left out.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         settings: the others of ``evaluate_corpus``.
 
@@ -163,34 +174,76 @@ def evaluate_table(
 
     Raises:
         CheckpointError: if there is no checkpoint.
-        CorpusError: if the table cannot be used, or has labels the model does not know.
+        CorpusError: if the corpus cannot be used, or has labels the model does not know.
+        LabelError: if model and clips share fewer than two classes.
     """
     processes.join(device)
+    facts = facts_of(data)
+    projection = None
     with processes.first_goes_first():
         model = ClaipEmoModel.from_pretrained(source).to(pick_device(device))
         processor = ClaipEmoProcessor.from_pretrained(source)
-        corpus = read_part(table, split, model.config.label_set)
-    facts = {"title": table.stem, "corpus": str(table)}
-    return evaluate_corpus(model.merge(), processor, corpus, out, facts, **settings)
+        own = model.config.label_set
+        corpus = read_part(data, split, None if across else own)
+        if across:
+            projection = project(own, corpus.labels)
+            corpus, facts["projection"] = project_corpus(corpus, projection)
+        else:
+            corpus = known_to(own, corpus)
+    return evaluate_corpus(
+        model.merge(), processor, corpus, out, facts, projection=projection, **settings
+    )
 
 
-def read_part(table: Path, split: str | None, labels: LabelSet | None) -> Corpus:
-    """Read one part of a labelled table, or all of it.
-
-    Args:
-        table: CSV with ``path,label`` and optional columns.
-        split: the part; None: every row.
-        labels: the classes; None: the table's.
+def known_to(own: LabelSet, corpus: Corpus) -> Corpus:
+    """Return a corpus with its classes in the order of a model's logits.
 
     Raises:
-        CorpusError: if the table cannot be used, has other labels, or nothing in that part.
+        CorpusError: if they are not the model's.
     """
-    corpus = read_table(table, labels=labels)
+    if set(corpus.labels) != set(own):
+        raise CorpusError(
+            [
+                f"The model knows {', '.join(own)}; the clips are labelled "
+                f"{', '.join(corpus.labels)}. --across scores the classes that both have, and "
+                "counts the clips of the others."
+            ]
+        )
+    return replace(corpus, labels=own)
+
+
+def read_part(data: DataRecipe, split: str | None, labels: LabelSet | None) -> Corpus:
+    """Read one part of a labelled table or of a fold of a published corpus.
+
+    Args:
+        data: which, and where it lies.
+        split: the part; None: every row of a table, the test part of a published corpus.
+        labels: the classes of a table; None: those it has.
+
+    Raises:
+        CorpusError: if it cannot be used, has other labels, or nothing in that part.
+    """
+    corpus = load_corpus(data, labels=labels, validation=False)
+    if data.corpus in NAMES or data.fold is not None:
+        split = split or "test"
     if split is not None:
         corpus = corpus.part(split)
     if not corpus.samples:
-        raise CorpusError([f"{table} has no row of the part {split!r}."])
+        raise CorpusError([f"{data.root} has no clip of the part {split!r}."])
     return corpus
+
+
+def facts_of(data: DataRecipe) -> dict[str, Any]:
+    """Return what ``run.json`` says of the clips that are scored."""
+    published = data.corpus in NAMES
+    facts = {
+        "title": data.corpus if published else Path(str(data.root)).stem,
+        "corpus": data.root,
+        "corpus_name": data.corpus,
+        "corpus_variant": data.variant,
+        "fold": fold_of(data) if published else data.fold,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def evaluate_corpus(
@@ -200,6 +253,7 @@ def evaluate_corpus(
     out: Path,
     facts: dict[str, Any],
     *,
+    projection: Projection | None = None,
     face_detector: str | None = None,
     face_model: Path | None = None,
     batch_size: int = 8,
@@ -215,6 +269,7 @@ def evaluate_corpus(
         corpus: what is scored.
         out: folder for predictions, metrics and report.
         facts: what ``run.json`` says besides what follows from the model.
+        projection: from the model's classes to those of the corpus, where they differ.
         face_detector: overrides the processor's.
         face_model: YuNet's model file.
         batch_size: clips per batch.
@@ -227,12 +282,15 @@ def evaluate_corpus(
     """
     with processes.first_goes_first():
         detector = make_detector(face_detector or processor.settings.face_detector, face_model)
-    dataset = ClipDataset(corpus, processor.clip_spec(), detector)
+    config = model.config
+    spec = processor.clip_spec(video=config.reads_video, audio=config.reads_audio)
+    dataset = ClipDataset(corpus, spec, detector if config.reads_video else None)
     with progress_bar(processes.speaking(console)) as bar:
         rows = predict(
             model,
             processor,
             dataset,
+            projection=projection,
             batch_size=batch_size,
             workers=workers,
             progress=progress_task(bar, "Scoring", len(dataset)),

@@ -43,7 +43,7 @@ def learning_curves(history: list[dict[str, Any]], kept: float | None = None) ->
         _lines(axes, losses)
         axes.set_ylim(bottom=0)
         _finish(axes, "epoch", "loss", kept)
-        drawn.append(_svg(figure, "losses", f"Loss of the training and {part} part, by epoch"))
+        drawn.append(as_svg(figure, "losses", f"Loss of the training and {part} part, by epoch"))
     scores = [
         (_series(checked, "war"), {"color": FIRST, **_dots(checked), "label": "WAR"}),
         (_series(checked, "uar"), {"color": SECOND, **_dots(checked), "label": "UAR"}),
@@ -54,7 +54,7 @@ def learning_curves(history: list[dict[str, Any]], kept: float | None = None) ->
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _finish(axes, "epoch", f"{part} part", kept)
-        drawn.append(_svg(figure, "scores", f"WAR and UAR of the {part} part, by epoch"))
+        drawn.append(as_svg(figure, "scores", f"WAR and UAR of the {part} part, by epoch"))
     return drawn
 
 
@@ -92,7 +92,7 @@ def fold_scores(folds: dict[str, dict[str, Any]], mean: dict[str, float]) -> str
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=decimals))
     _finish(axes, "fold", "", legend=False)
     figure.legend(loc="outside upper left", ncols=1, frameon=False, fontsize=9, labelcolor=INK)
-    return _svg(figure, "folds", "WAR and UAR of each fold, with their means")
+    return as_svg(figure, "folds", "WAR and UAR of each fold, with their means")
 
 
 def reliability_diagram(calibration: Reliability) -> str:
@@ -120,7 +120,9 @@ def reliability_diagram(calibration: Reliability) -> str:
     _finish(above, "", "share right", legend=False)
     _finish(below, "confidence", "clips", legend=False)
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=8.5, labelcolor=INK)
-    return _svg(figure, "reliability", "Share of right predictions by confidence, with clip counts")
+    return as_svg(
+        figure, "reliability", "Share of right predictions by confidence, with clip counts"
+    )
 
 
 def _figure() -> tuple[Figure, Axes]:
@@ -172,7 +174,7 @@ def _finish(axes: Axes, x: str, y: str, kept: float | None = None, *, legend: bo
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1.4)
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def as_svg(figure: Figure, name: str, description: str) -> str:
     """Return a figure as an SVG element that scales with the page and is described to all."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

@@ -19,6 +19,8 @@ import numpy as np
 import yaml
 
 from claip_emo.corpora.published import NAMES, published
+from claip_emo.evaluation.ablation import summarise_ablation
+from claip_emo.evaluation.ablation_table import PLAN
 from claip_emo.evaluation.baseline import mean_of, zero_shot
 from claip_emo.evaluation.predictions import (
     MODALITY_NAMES,
@@ -119,7 +121,7 @@ def summarise_folds(out: Path, *, wanted: Sequence[int] | None = None) -> dict[s
 
 
 def refresh_report(run: Path) -> Path:
-    """Write the report of a run anew; a folder of folds is summed up anew before.
+    """Write the report of a run anew; what folds or cells left is summed up anew before.
 
     Returns:
         The page.
@@ -128,6 +130,9 @@ def refresh_report(run: Path) -> Path:
         PredictionsError: if the folder holds no run, or folds that do not fit together.
     """
     run = Path(run)
+    if (run / PLAN).is_file():
+        summarise_ablation(run)
+        return run / "report.html"
     folders = _fold_folders(run).values()
     if any((folder / name).is_file() for folder in folders for name in NEEDED):
         summarise_folds(run)

@@ -28,6 +28,7 @@ def describe_run(model: ClaipEmoModel, *, command: str | None, **facts: Any) -> 
     described = {
         "backbone": model.config.backbone,
         "adaptation": model.config.adaptation,
+        "modality": model.config.modality,
         "parameters": model.count_parameters(),
         "command": command or " ".join(sys.argv),
         "version": claip_emo.__version__,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from claip_emo.evaluation import processes
-from claip_emo.evaluation.evaluate import evaluate_corpus, read_part
+from claip_emo.evaluation.evaluate import evaluate_corpus, facts_of, known_to, read_part
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.labels import LabelError, LabelSet
 from claip_emo.model import checkpoint as store
@@ -29,6 +29,7 @@ from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.prompts import TEMPLATES, Role, is_known, prompts
 from claip_emo.model.towers import AUDIO, VISION, kind_of
+from claip_emo.recipe import DataRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -255,7 +256,7 @@ def _source(config: ClaipEmoConfig, role: Role) -> str | None:
 
 
 def evaluate_zero_shot(
-    table: Path,
+    data: DataRecipe,
     out: Path,
     *,
     source: str | Path | None = None,
@@ -266,16 +267,16 @@ def evaluate_zero_shot(
     device: str = "auto",
     **settings: Any,
 ) -> dict[str, Any]:
-    """Score the zero-shot baseline on a labelled table and write the results as a run's folder.
+    """Score the zero-shot baseline on a table or corpus and write the results as a run's folder.
 
     Args:
-        table: CSV with ``path,label`` and optional columns.
+        data: the table, or the published corpus, where it lies, and which fold of it.
         out: folder for predictions, metrics and report.
         source: a checkpoint, whose labels, processor and unadapted towers are taken.
         backbone: the name of a backbone, where there is no checkpoint.
-        labels: the classes, with a backbone; None: those of the table, in alphabetical order.
+        labels: the classes, with a backbone; None: those of the clips.
         face_weight: weight of the face against the voice.
-        split: the part of the table that is scored; None: every row.
+        split: the part that is scored; None: every row of a table, the test part of a corpus.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         settings: the others of ``evaluate_corpus``.
 
@@ -286,7 +287,7 @@ def evaluate_zero_shot(
         ValueError: if not exactly one of source and backbone is given, or labels with a source.
         CheckpointError: if there is no checkpoint.
         LanguageError: if the towers have no text encoders.
-        CorpusError: if the table cannot be used.
+        CorpusError: if the corpus cannot be used, or has other labels than the checkpoint.
     """
     if (source is None) == (backbone is None) or (labels and source is not None):
         raise ValueError("Zero-shot takes a checkpoint, or a backbone and perhaps labels.")
@@ -295,13 +296,17 @@ def evaluate_zero_shot(
         if source is not None:
             model = ZeroShotModel.from_checkpoint(source, face_weight)
             processor = ClaipEmoProcessor.from_pretrained(source)
-            corpus = read_part(table, split, model.config.label_set)
+            own = model.config.label_set
+            corpus = known_to(own, read_part(data, split, own))
         else:
             found = resolve(str(backbone))
-            corpus = read_part(table, split, LabelSet(labels) if labels else None)
+            wanted = LabelSet(labels) if labels else None
+            corpus = read_part(data, split, wanted)
+            corpus = known_to(wanted, corpus) if wanted else corpus
             model = ZeroShotModel.from_backbone(found, corpus.labels, face_weight)
             processor = ClaipEmoProcessor.for_backbone(found)
-    facts = {"title": f"{table.stem}, {ZERO_SHOT}", "corpus": str(table), **describe(model)}
+    facts = facts_of(data) | describe(model)
+    facts["title"] = f"{facts['title']}, {ZERO_SHOT}"
     return evaluate_corpus(model.to(pick_device(device)), processor, corpus, out, facts, **settings)
 
 

@@ -22,6 +22,9 @@ def write_card(folder: Path, facts: dict[str, Any], metrics: dict[str, Any] | No
         "license": "apache-2.0",
         "tags": ["emotion-recognition", "audiovisual", "clip", "clap", "lora", "arxiv:2509.14527"],
     }
+    used = {"v": "the face alone", "a": "the voice alone"}.get(
+        str(facts.get("modality")), "face and voice together"
+    )
     parameters = facts["parameters"]
     counts = facts["counts"]
     lines = [
@@ -31,7 +34,7 @@ def write_card(folder: Path, facts: dict[str, Any], metrics: dict[str, Any] | No
         "",
         f"# {facts['title']}",
         "",
-        "Tells which emotion the person on a video shows, from face and voice together, by the "
+        f"Tells which emotion the person on a video shows, from {used}, by the "
         "method of CLAIP-Emo (Chen et al., [arXiv 2509.14527](https://arxiv.org/abs/2509.14527)).",
         "",
         f"- Backbone: `{facts['backbone']}`, adaptation: `{facts['adaptation']}`",
