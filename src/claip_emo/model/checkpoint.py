@@ -134,7 +134,7 @@ def save_weights(model: ClaipEmoModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
     adapter, towers = _split(model)
-    save_file(adapter, folder / ADAPTER, metadata={"format": "pt"})
+    _save(adapter, folder / ADAPTER)
     if model.config.adaptation == "lora":
         described = {
             key: sorted(value) if isinstance(value, set) else value
@@ -147,7 +147,12 @@ def save_weights(model: ClaipEmoModel, folder: Path) -> None:
             json.dumps(described, indent=2, sort_keys=True, default=str) + "\n", "utf-8"
         )
     if model.config.store_towers:
-        save_file(towers, folder / TOWERS, metadata={"format": "pt"})
+        _save(towers, folder / TOWERS)
+
+
+def _save(state: dict[str, Tensor], path: Path) -> None:
+    """Write weights, however they lie in memory."""
+    save_file({n: t.contiguous() for n, t in state.items()}, path, metadata={"format": "pt"})
 
 
 def load_weights(model: ClaipEmoModel, folder: Path) -> None:
@@ -190,11 +195,14 @@ def _fill(expected: dict[str, Tensor], path: Path) -> None:
 
 
 def _split(model: ClaipEmoModel) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Divide a model's state into the adapter (peft's names) and the towers without adapters."""
+    """Divide a model's state into the adapter (peft's names) and the towers without adapters.
+
+    These are the model's own tensors: what is copied into them is in the model.
+    """
     adapter: dict[str, Tensor] = {}
     towers: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
-        value = value.detach().contiguous()
+        value = value.detach()
         if not name.startswith(TOWER_NAMES):
             adapter[PEFT_PREFIX + name] = value
         elif ".lora_" in name:

@@ -84,6 +84,10 @@ class ClaipEmoModel(PreTrainedModel):
         self.merged = False
         self.post_init()
         adapt(self, config)
+        if self.vision_tower is not None:
+            self.vision_tower.to(memory_format=self._vision.memory_format)
+        if self.audio_tower is not None:
+            self.audio_tower.to(memory_format=self._audio.memory_format)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave the initialisation to the modules themselves: towers must keep their weights."""

@@ -29,6 +29,7 @@ PROCESSOR_CONFIG = "processor_config.json"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/clip-*: preprocessor_config.json
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
+MEL_AT_ONCE = 2  # waveforms; 2.5 to 3 times as fast as a whole batch, and equal bit for bit
 MEL_FLOOR = 1e-10  # ClapFeatureExtractor's smallest power, -100 dB
 
 Normalisation = Literal["dataset", "per_crop"]
@@ -205,6 +206,8 @@ class ClaipEmoProcessor(PushToHubMixin):
         device = waveforms.device
         if device.type == "mps":  # no float64 there
             return self.log_mel(waveforms.cpu()).to(device)
+        if device.type == "cpu" and len(waveforms) > MEL_AT_ONCE:  # what fits into the cache
+            return torch.cat([self.log_mel(few) for few in waveforms.split(MEL_AT_ONCE)])
         spectrum = torch.stft(
             waveforms.double(),
             self.settings.fft_size,

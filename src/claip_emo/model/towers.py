@@ -48,6 +48,8 @@ class TowerKind:
         overrides: settings that hold here whatever a checkpoint's configuration says.
         prefix: what the names of the weights begin with in the whole two-tower checkpoint, where
             transformers does not know it itself.
+        memory_format: how weights lie in memory; convolutions are a third faster with their
+            channels last.
     """
 
     model: type[PreTrainedModel]
@@ -56,6 +58,7 @@ class TowerKind:
     width: Callable[[PreTrainedConfig], int]
     overrides: tuple[tuple[str, Any], ...] = ()
     prefix: str | None = None
+    memory_format: torch.memory_format = torch.contiguous_format
 
 
 def _clip_pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
@@ -98,7 +101,11 @@ VISION: dict[str, TowerKind] = {
         lambda config: config.hidden_size,
     ),
     "resnet": TowerKind(
-        ResNetModel, r".*\.convolution", _resnet_pooled, lambda config: config.hidden_sizes[-1]
+        ResNetModel,
+        r".*\.convolution",
+        _resnet_pooled,
+        lambda config: config.hidden_sizes[-1],
+        memory_format=torch.channels_last,
     ),
 }
 AUDIO: dict[str, TowerKind] = {
@@ -119,6 +126,7 @@ AUDIO: dict[str, TowerKind] = {
         r".*\.convolution",
         _resnet_over_time,
         lambda config: 2 * config.hidden_sizes[-1] * _resnet_bands(config),
+        memory_format=torch.channels_last,
     ),
 }
 
