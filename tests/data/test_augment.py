@@ -77,13 +77,23 @@ def test_the_share_really_pasted_decides_at_the_border() -> None:
     assert clipped > 5
 
 
-def test_a_sample_without_a_picture_takes_its_partner_s() -> None:
-    mixed = augmentation(mixup=0.8).mix(flat([5.0, 1.0], [False, True]), np.random.default_rng(0))
-    swapped = mixed["labels"][0, 1] > 0
-    if swapped:
+@pytest.mark.parametrize("how", ["mixup", "cutmix"])
+def test_a_sample_without_a_picture_takes_its_partner_s(how: str) -> None:
+    swapped = 0
+    for seed in range(20):
+        given = flat([5.0, 1.0], [False, True])
+        mixed = augmentation(**{how: 1.0}).mix(given, np.random.default_rng(seed))
+        assert mixed["has_audio"].all()
+        if not mixed["labels"][0, 1] > 0:  # each is its own partner, or nothing was pasted
+            continue
+        swapped += 1
+        # What lies where there is no picture (5.0) is never mixed in, and never shown.
         assert (mixed["pixel_values"] == 1.0).all()
         assert mixed["has_video"].all()
-    assert torch.isfinite(mixed["pixel_values"]).all()
+        # The sound, which both have, is mixed as the labels are.
+        share = float(mixed["labels"][0, 1])
+        assert float(mixed["input_features"][0].mean()) == pytest.approx(5 - 4 * share, abs=0.04)
+    assert swapped > 5
 
 
 def test_mixing_can_be_switched_off_and_the_generator_decides() -> None:
@@ -148,3 +158,16 @@ def test_modality_dropout_takes_one_of_two_and_never_both() -> None:
         counts["audio"] += int((~given["has_audio"]).sum())
     assert counts["video"] == pytest.approx(100, abs=30)
     assert counts["audio"] == pytest.approx(100, abs=30)
+
+
+def test_modality_dropout_leaves_the_only_one_there_is() -> None:
+    from claip_emo.data.augment import drop_modalities
+
+    inputs = flat([0.0] * 4, [False, True, False, True])
+    inputs["has_audio"] = torch.tensor([True, False, True, True])
+    for seed in range(20):
+        given = {k: v.clone() for k, v in inputs.items()}
+        drop_modalities(given, 1.0, np.random.default_rng(seed))
+        assert given["has_video"].tolist()[:3] == [False, True, False]
+        assert given["has_audio"].tolist()[:3] == [True, False, True]
+        assert given["has_video"][3] != given["has_audio"][3]
