@@ -177,6 +177,8 @@ class ProtocolRecipe(_Section):
     the best on the test part itself, which reproduces published practice and flatters."""
     selection_metric: Literal["war", "uar"] = "war"
     """What the best epoch is the best in."""
+    zero_shot: bool = True
+    """Score what the towers know without training beside it, where they have text encoders."""
 
 
 class Recipe(_Section):

@@ -24,7 +24,8 @@ from claip_emo.corpora.table import read_table
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation.evaluate import predict
 from claip_emo.evaluation.predictions import Predictions
-from claip_emo.evaluation.zero_shot import ZeroShotModel, embed_labels, evaluate_zero_shot
+from claip_emo.evaluation.zero_shot import ZeroShotModel, embed_labels
+from claip_emo.evaluation.zero_shot_run import evaluate_zero_shot
 from claip_emo.labels import LabelError, LabelSet
 from claip_emo.model.backbones import LanguageError, configure, resolve
 from claip_emo.model.language import LanguageTower, language_of, store_language

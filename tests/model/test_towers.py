@@ -161,3 +161,12 @@ def test_weights_of_another_kind_are_refused(clap_folder: Path, tmp_path) -> Non
 def test_unknown_backbones_are_named() -> None:
     with pytest.raises(BackboneError, match=r"vit-b33.*vit-b32"):
         resolve("vit-b33")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_checkpoint_in_half_precision_is_trained_in_full(
+    clip_folder: Path, tmp_path, dtype: torch.dtype
+) -> None:
+    CLIPModel.from_pretrained(clip_folder, dtype=dtype).save_pretrained(tmp_path)
+    tower = load_tower(str(tmp_path), VISION)
+    assert {parameter.dtype for parameter in tower.parameters()} == {torch.float32}

@@ -57,6 +57,21 @@ def test_a_run_leaves_what_the_design_says(finished) -> None:
     assert len(rows) == 21
 
 
+def test_the_baseline_that_needs_no_training_is_beside_it(finished, clips, tmp_path, quiet) -> None:
+    ours = Predictions.read(finished.out / "predictions.parquet")
+    prior = Predictions.read(finished.out / "zero-shot" / "predictions.parquet")
+    assert (prior.ids, prior.modality) == (ours.ids, ours.modality)
+    assert np.abs(prior.scores - ours.scores).max() > 0.01
+    facts = json.loads((finished.out / "zero-shot" / "run.json").read_text())
+    assert (facts["adaptation"], facts["parameters"]["trainable"]) == ("zero-shot", 0)
+    assert "zero-shot, nothing trained" in (finished.out / "report.md").read_text()
+    recipe = described(clips, epochs=1)
+    recipe["model"]["backbone"] = "tiny"  # its towers have no text encoders
+    run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
+    assert not (run.out / "zero-shot").exists()
+    assert "zero-shot" not in (run.out / "report.md").read_text()
+
+
 def test_the_best_epoch_of_the_validation_is_the_model(finished) -> None:
     history = [json.loads(line) for line in (finished.out / "history.jsonl").open()]
     checked = [row for row in history if row["event"] == "validation"]

@@ -134,7 +134,7 @@ def evaluate(
         "console": console,
     }
     if zero_shot:
-        from claip_emo.evaluation.zero_shot import evaluate_zero_shot
+        from claip_emo.evaluation.zero_shot_run import evaluate_zero_shot
 
         figures = evaluate_zero_shot(
             clips_of,

@@ -16,20 +16,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from claip_emo.evaluation import processes
-from claip_emo.evaluation.evaluate import evaluate_corpus, facts_of, known_to, read_part
-from claip_emo.inference.recognizer import pick_device
 from claip_emo.labels import LabelError, LabelSet
 from claip_emo.model import checkpoint as store
-from claip_emo.model.backbones import Backbone, LanguageError, configure, resolve
+from claip_emo.model.backbones import (
+    Backbone,
+    LanguageError,
+    configure,
+    resolve,
+)
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.heads import given
 from claip_emo.model.language import LanguageTower, language_of
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.processing import ClaipEmoProcessor
-from claip_emo.model.prompts import TEMPLATES, Role, is_known, prompts
+from claip_emo.model.prompts import Role, is_known, prompts
 from claip_emo.model.towers import AUDIO, VISION, kind_of
-from claip_emo.recipe import DataRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class ZeroShotModel(nn.Module):
         folder = store.resolve(source)
         config = ClaipEmoConfig.from_pretrained(folder)
         changed = config.adaptation == "full"
-        if changed and (lost := [role for role in _roles(config) if not _source(config, role)]):
+        if changed and (lost := [role for role in roles_of(config) if not _source(config, role)]):
             raise LanguageError(
                 f"The {' and the '.join(lost)} tower of {folder} had random weights, which "
                 "training has changed (adaptation: full): what it knew before is not stored. Take "
@@ -113,7 +113,7 @@ class ZeroShotModel(nn.Module):
             store.load_towers(model, folder)
         else:
             model = ClaipEmoModel.from_backbone(config)
-        language = {role: language_of(config, role, folder) for role in _roles(config)}
+        language = {role: language_of(config, role, folder) for role in roles_of(config)}
         return cls(model, language, face_weight)
 
     @classmethod
@@ -130,7 +130,7 @@ class ZeroShotModel(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             model = ClaipEmoModel.from_backbone(configure(found, labels, adaptation="frozen"))
-        language = {role: language_of(model.config, role) for role in _roles(model.config)}
+        language = {role: language_of(model.config, role) for role in roles_of(model.config)}
         return cls(model, language, face_weight)
 
     @property
@@ -246,74 +246,11 @@ def _first_twins(items: Sequence[Sequence[Any]]) -> tuple[int, int] | None:
     return None
 
 
-def _roles(config: ClaipEmoConfig) -> list[Role]:
+def roles_of(config: ClaipEmoConfig) -> list[Role]:
+    """Return the roles of the towers that a model has."""
     reads: dict[Role, bool] = {"vision": config.reads_video, "audio": config.reads_audio}
     return [role for role, needed in reads.items() if needed]
 
 
 def _source(config: ClaipEmoConfig, role: Role) -> str | None:
     return getattr(config, f"{role}_source")
-
-
-def evaluate_zero_shot(
-    data: DataRecipe,
-    out: Path,
-    *,
-    source: str | Path | None = None,
-    backbone: str | None = None,
-    labels: Sequence[str] | None = None,
-    face_weight: float = FACE_WEIGHT,
-    split: str | None = None,
-    device: str = "auto",
-    **settings: Any,
-) -> dict[str, Any]:
-    """Score the zero-shot baseline on a table or corpus and write the results as a run's folder.
-
-    Args:
-        data: the table, or the published corpus, where it lies, and which fold of it.
-        out: folder for predictions, metrics and report.
-        source: a checkpoint, whose labels, processor and unadapted towers are taken.
-        backbone: the name of a backbone, where there is no checkpoint.
-        labels: the classes, with a backbone; None: those of the clips.
-        face_weight: weight of the face against the voice.
-        split: the part that is scored; None: every row of a table, the test part of a corpus.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        settings: the others of ``evaluate_corpus``.
-
-    Returns:
-        The content of ``metrics.json``; of several processes the first has it.
-
-    Raises:
-        ValueError: if not exactly one of source and backbone is given, or labels with a source.
-        CheckpointError: if there is no checkpoint.
-        LanguageError: if the towers have no text encoders.
-        CorpusError: if the corpus cannot be used, or has other labels than the checkpoint.
-    """
-    if (source is None) == (backbone is None) or (labels and source is not None):
-        raise ValueError("Zero-shot takes a checkpoint, or a backbone and perhaps labels.")
-    processes.join(device)
-    with processes.first_goes_first():
-        if source is not None:
-            model = ZeroShotModel.from_checkpoint(source, face_weight)
-            processor = ClaipEmoProcessor.from_pretrained(source)
-            own = model.config.label_set
-            corpus = known_to(own, read_part(data, split, own))
-        else:
-            found = resolve(str(backbone))
-            wanted = LabelSet(labels) if labels else None
-            corpus = read_part(data, split, wanted)
-            corpus = known_to(wanted, corpus) if wanted else corpus
-            model = ZeroShotModel.from_backbone(found, corpus.labels, face_weight)
-            processor = ClaipEmoProcessor.for_backbone(found)
-    facts = facts_of(data) | describe(model)
-    facts["title"] = f"{facts['title']}, {ZERO_SHOT}"
-    return evaluate_corpus(model.to(pick_device(device)), processor, corpus, out, facts, **settings)
-
-
-def describe(model: ZeroShotModel) -> dict[str, Any]:
-    """Return what ``run.json`` says of the baseline besides what it says of every model."""
-    return {
-        "adaptation": ZERO_SHOT,
-        "face_weight": model.face_weight,
-        "prompts": {role: list(TEMPLATES[role]) for role in _roles(model.config)},
-    }

@@ -22,6 +22,7 @@ from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
 from claip_emo.evaluation.evaluate import predict, write_run
 from claip_emo.evaluation.run import commit, describe_run, progress_bar, progress_task
+from claip_emo.evaluation.zero_shot_run import score_beside
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.model import checkpoint as store
@@ -118,11 +119,15 @@ def train(
                 write_card(folder, facts)
         figures: dict[str, Any] = {}
         if parts["test"].samples:
+            workers = 0 if recipe.data.cache == "memory" else recipe.data.workers
+            if recipe.protocol.zero_shot:
+                processes.wait()  # for the checkpoint to be written
+                score_beside(out, facts, datasets["test"], model.device, workers)
             rows = predict(
                 model,
                 processor,
                 datasets["test"],
-                workers=0 if recipe.data.cache == "memory" else recipe.data.workers,
+                workers=workers,
                 progress=progress_task(bar, "Testing", len(datasets["test"])),
             )
             if processes.is_first():
