@@ -218,6 +218,21 @@ def test_the_page_is_self_contained_safe_and_says_what_the_intervals_allow(trial
     assert not list(trial.glob(".partial*"))
 
 
+def test_the_baseline_is_the_first_row(trial) -> None:
+    before = summarise_ablation(trial)
+    assert "nothing trained" not in (trial / "report.html").read_text()
+    hits = np.arange(70) % 5 == 0
+    write_cell(trial / "base", "zero-shot", hits, trainable=0)
+    assert summarise_ablation(trial) == before  # no cell of its own
+    first = next(csv.DictReader((trial / "ablation.csv").open()))
+    assert (first["cell"], first["rank"], first["trainable"]) == ("base/zero-shot", "", "0")
+    assert float(first["war"]) == pytest.approx(0.2)
+    assert float(first["war_gain"]) == pytest.approx(0.2 - before[0]["war"])
+    page = (trial / "report.html").read_text()
+    assert page.index("zero-shot, nothing trained") < page.index('class="axis"')
+    assert 'href="base/zero-shot/report.html"' in page
+
+
 def test_a_grid_has_a_column_for_each_axis(trial) -> None:
     plan = json.loads((trial / "ablation.json").read_text())
     write_plan(trial, plan["cells"][:4], design="grid")

@@ -12,8 +12,14 @@ from typing import Any
 import jinja2
 
 from claip_emo.evaluation.ablation_figure import Mark, draw, save_png, to_svg
-from claip_emo.evaluation.ablation_table import NOT_RUN, ablation_rows, read_plan
+from claip_emo.evaluation.ablation_table import (
+    NOT_RUN,
+    ablation_rows,
+    baseline_row,
+    read_plan,
+)
 from claip_emo.evaluation.ablation_words import headline, lessons, opening
+from claip_emo.evaluation.baseline import LABEL
 from claip_emo.evaluation.wording import SELECTION, WORDS, duration, points
 
 TABLE, FIGURE, PAGE = "ablation.csv", "ablation.png", "report.html"
@@ -32,7 +38,8 @@ def summarise_ablation(out: Path) -> list[dict[str, Any]]:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    baseline = baseline_row(out)
+    writer.writerows([*([baseline] if baseline else []), *rows])
     _write_whole(out / TABLE, lambda path: path.write_text(text.getvalue(), "utf-8"))
     marks = _marks(plan, rows)
     shown = ""
@@ -41,7 +48,9 @@ def summarise_ablation(out: Path) -> list[dict[str, Any]]:
         _write_whole(out / FIGURE, lambda path: save_png(figure, path))
         shown = to_svg(figure)
     page = (
-        _environment().get_template("ablation.html.j2").render(**_content(plan, rows), figure=shown)
+        _environment()
+        .get_template("ablation.html.j2")
+        .render(**_content(plan, rows, baseline), figure=shown)
     )
     _write_whole(out / PAGE, lambda path: path.write_text(page, "utf-8"))
     return rows
@@ -88,7 +97,11 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _content(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _content(
+    plan: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    baseline: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     """Collect everything that the page shows."""
     by_cell = {row["cell"]: row for row in rows}
     reference = by_cell[plan["reference"]]
@@ -106,6 +119,8 @@ def _content(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict
         "plan": plan,
         "grid": plan["design"] == "grid",
         "groups": _groups(plan, rows),
+        "baseline": baseline and {**baseline, plan["axes"][0]["name"]: LABEL},
+        "baseline_label": LABEL,
         "reference": reference,
         "headline": headline(plan, rows),
         "opening": opening(plan, rows),

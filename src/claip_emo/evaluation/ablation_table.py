@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from claip_emo.evaluation.baseline import FOLDER
 from claip_emo.evaluation.predictions import (
     MODALITY_NAMES,
     STATISTICS,
@@ -88,6 +89,24 @@ def ablation_rows(out: Path) -> list[dict[str, Any]]:
         row["error"] = " | ".join([*errors, *([NOT_RUN] if waiting > 0 else [])]) or None
         rows.append(row)
     return rows
+
+
+def baseline_row(out: Path) -> dict[str, Any] | None:
+    """Return the row of the zero-shot baseline, beside the reference's runs; None: there is none.
+
+    It has the columns of ``ablation_rows``; what is varied has no effect on it.
+    """
+    plan = read_plan(out)
+    cells = {cell["slug"]: cell for cell in plan["cells"]}
+    reference = cells[plan["reference"]]
+    runs = [run | {"folder": f"{run['folder']}/{FOLDER}"} for run in reference["runs"]]
+    scored = _scored(out, {"runs": runs})
+    if scored is None:
+        return None
+    row: dict[str, Any] = {"cell": runs[0]["folder"]}
+    row |= {axis["name"]: None for axis in plan["axes"]}
+    row |= _figures(scored) | _gains(scored, _scored(out, reference))
+    return row | {"stands_for": "", "error": None}
 
 
 def read_plan(out: Path) -> dict[str, Any]:
