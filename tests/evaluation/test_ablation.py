@@ -11,7 +11,7 @@ from PIL import Image
 
 from claip_emo.evaluation.ablation import size, summarise_ablation
 from claip_emo.evaluation.ablation_figure import Mark, _apart, draw, to_svg
-from claip_emo.evaluation.ablation_table import ablation_rows
+from claip_emo.evaluation.ablation_table import ablation_rows, baseline_row
 from claip_emo.evaluation.predictions import Predictions, PredictionsError
 from claip_emo.labels import SEVEN
 from claip_emo.metrics import bootstrap_difference, war_of
@@ -223,11 +223,12 @@ def test_the_baseline_is_the_first_row(trial) -> None:
     assert "nothing trained" not in (trial / "report.html").read_text()
     hits = np.arange(70) % 5 == 0
     write_cell(trial / "base", "zero-shot", hits, trainable=0)
-    assert summarise_ablation(trial) == before  # no cell of its own
-    first = next(csv.DictReader((trial / "ablation.csv").open()))
-    assert (first["cell"], first["rank"], first["trainable"]) == ("base/zero-shot", "", "0")
-    assert float(first["war"]) == pytest.approx(0.2)
-    assert float(first["war_gain"]) == pytest.approx(0.2 - before[0]["war"])
+    assert summarise_ablation(trial) == before  # the table of the cells has none of it
+    first = baseline_row(trial)
+    assert first.keys() == before[0].keys()
+    assert (first["cell"], first["rank"], first["trainable"]) == ("base/zero-shot", None, 0)
+    assert first["war"] == pytest.approx(0.2)
+    assert first["war_gain"] == pytest.approx(0.2 - before[0]["war"])
     page = (trial / "report.html").read_text()
     assert page.index("zero-shot, nothing trained") < page.index('class="axis"')
     assert 'href="base/zero-shot/report.html"' in page

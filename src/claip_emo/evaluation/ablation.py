@@ -38,8 +38,7 @@ def summarise_ablation(out: Path) -> list[dict[str, Any]]:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    baseline = baseline_row(out)
-    writer.writerows([*([baseline] if baseline else []), *rows])
+    writer.writerows(rows)
     _write_whole(out / TABLE, lambda path: path.write_text(text.getvalue(), "utf-8"))
     marks = _marks(plan, rows)
     shown = ""
@@ -50,7 +49,7 @@ def summarise_ablation(out: Path) -> list[dict[str, Any]]:
     page = (
         _environment()
         .get_template("ablation.html.j2")
-        .render(**_content(plan, rows, baseline), figure=shown)
+        .render(**_content(plan, rows, baseline_row(out)), figure=shown)
     )
     _write_whole(out / PAGE, lambda path: path.write_text(page, "utf-8"))
     return rows
