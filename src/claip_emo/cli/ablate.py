@@ -20,6 +20,7 @@ from claip_emo.cli.options import (
     ThreadsOption,
     begin,
     console,
+    overrides_of,
 )
 
 
@@ -82,13 +83,7 @@ def ablate(
     begin(threads)
     from claip_emo.training.cells import parse_axes, plan_ablation
 
-    overrides = list(changes or [])
-    if data is not None:
-        overrides.append(f"data.root={data}")
-    if backbone is not None:
-        overrides.append(f"model.backbone={backbone}")
-    if seed is not None:
-        overrides.append(f"train.seed={seed}")
+    overrides = overrides_of(changes, data=data, backbone=backbone, seed=seed)
     ablation = plan_ablation(
         recipe,
         parse_axes([*(over or []), *(more or [])]),

@@ -77,6 +77,19 @@ def print_json(content: Any) -> None:
     print(text if printable(text) == text else json.dumps(content), flush=True)
 
 
+def overrides_of(
+    changes: list[str] | None,
+    *,
+    data: str | None = None,
+    backbone: str | None = None,
+    seed: int | None = None,
+) -> list[str]:
+    """Return the changes of a recipe that ``--set`` and its short forms ask for."""
+    short = {"data.root": data, "model.backbone": backbone, "train.seed": seed}
+    given = [f"{key}={value}" for key, value in short.items() if value is not None]
+    return [*(changes or []), *given]
+
+
 def begin(threads: int | None = None) -> None:
     """Set up logging to stderr and the number of threads; import torch only now."""
     logging.basicConfig(

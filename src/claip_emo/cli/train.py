@@ -19,6 +19,7 @@ from claip_emo.cli.options import (
     ThreadsOption,
     begin,
     console,
+    overrides_of,
 )
 
 if TYPE_CHECKING:
@@ -66,13 +67,7 @@ def train(
     begin(threads)
     from claip_emo.recipe import load_recipe
 
-    overrides = list(changes or [])
-    if data is not None:
-        overrides.append(f"data.root={data}")
-    if backbone is not None:
-        overrides.append(f"model.backbone={backbone}")
-    if seed is not None:
-        overrides.append(f"train.seed={seed}")
+    overrides = overrides_of(changes, data=data, backbone=backbone, seed=seed)
     described = load_recipe(recipe, overrides)
     if dry_run:
         _plan(described, folds, as_json)
