@@ -40,7 +40,7 @@ class DataRecipe(_Section):
     label_order: str | list[str] | None = None
     """For `lists`: the names of its integers, or the name of a known order."""
     missing: Literal["error", "skip"] = "error"
-    """What is done about clips of a published corpus whose file is not there."""
+    """What is done about clips that cannot be read, or of a published corpus are not there."""
     labels: list[str] | None = None
     """Class names in order; null takes the table's labels, alphabetically."""
     split: dict[str, dict[str, Any]] | None = None

@@ -9,8 +9,10 @@ import pytest
 
 from claip_emo.corpora import check as checking
 from claip_emo.corpora import dfew
+from claip_emo.corpora import probe as probing
 from claip_emo.corpora.base import CorpusError
-from claip_emo.corpora.check import check, is_good, probe
+from claip_emo.corpora.check import check, is_good
+from claip_emo.corpora.probe import probe
 from claip_emo.corpora.published import FoldMissingError, Place
 from claip_emo.corpora.synthetic import make_clip
 from claip_emo.labels import SEVEN
@@ -142,7 +144,7 @@ def test_a_clip_is_opened_once_for_all_folds(tree: Path, monkeypatch) -> None:
         return probe(path, audio_path)
 
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(checking, "probe", counted)
+    monkeypatch.setattr(probing, "probe", counted)
     check("dfew", Place(tree), progress=lambda done, total: told.append((done, total)))
     assert len(opened) == len(set(opened)) == 14
     assert told == [(number, 14) for number in range(1, 15)]
@@ -169,8 +171,8 @@ def test_without_decoding_nothing_is_opened(tree: Path) -> None:
 def test_several_processes_tell_the_same(tree: Path, monkeypatch) -> None:
     (tree / "Clip/original/5.mp4").write_bytes(b"")
     alone = check("dfew", Place(tree), processes=1)
-    monkeypatch.setattr(checking, "FEW", 3)
-    monkeypatch.setattr(checking, "CHUNK", 2)
+    monkeypatch.setattr(probing, "FEW", 3)
+    monkeypatch.setattr(probing, "CHUNK", 2)
     assert check("dfew", Place(tree), processes=2) == alone
     assert alone["unreadable"] == ["00005"]
 

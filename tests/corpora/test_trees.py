@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from claip_emo.corpora.check import check, probe
+from claip_emo.corpora.check import check
+from claip_emo.corpora.probe import probe
 from claip_emo.corpora.published import NAMES, Place, published, read_fold
 from claip_emo.media.clip import load_clip
 from tests.corpora.trees import BREAKAGES, FORMS, clip_ids, make_tree

@@ -14,8 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from claip_emo.cli.options import (
+    BackboneOption,
+    DataOption,
     DeviceOption,
     JsonOption,
+    SeedOption,
     SetOption,
     ThreadsOption,
     begin,
@@ -59,15 +62,10 @@ def ablate(
         DesignOption,
         typer.Option("--design", help="One axis at a time around the recipe, or all combinations."),
     ] = DesignOption.ONE_AT_A_TIME,
-    data: Annotated[
-        str | None, typer.Option("--data", help="The CSV or folder (data.root).", metavar="PATH")
-    ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", help="vit-b32, vit-b16, vit-l14, tiny, ...", metavar="NAME"),
-    ] = None,
+    data: DataOption = None,
+    backbone: BackboneOption = None,
     changes: SetOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every draw.")] = None,
+    seed: SeedOption = None,
     seeds: Annotated[
         str | None,
         typer.Option("--seeds", help="Train every cell with each, such as 0,1,2.", metavar="N,N"),

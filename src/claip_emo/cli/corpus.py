@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from claip_emo.cli.options import JsonOption, begin, console
+from claip_emo.cli.options import (
+    ClipsOption,
+    JsonOption,
+    LabelOrderOption,
+    VariantOption,
+    begin,
+    console,
+)
 
 SHOWN = 10  # ids of a list; the rest is counted
 LISTS = {
@@ -41,23 +48,9 @@ def check(
     path: Annotated[
         Path, typer.Argument(help="The folder as its publisher ships it.", metavar="PATH")
     ],
-    clips: Annotated[
-        Path | None,
-        typer.Option("--clips", help="Folder of the clips, if not in PATH.", metavar="DIR"),
-    ] = None,
-    variant: Annotated[
-        str | None,
-        typer.Option("--variant", help="Edition: with_caption or compound of mafw.", metavar="V"),
-    ] = None,
-    label_order: Annotated[
-        str | None,
-        typer.Option(
-            "--label-order",
-            help="What the integers of lists mean: dfew, mafw, mafw_alphabetical, mafw_dfer_clip, "
-            "or the names in order, with commas. For dfew: 1-7 or 0-6.",
-            metavar="O",
-        ),
-    ] = None,
+    clips: ClipsOption = None,
+    variant: VariantOption = None,
+    label_order: LabelOrderOption = None,
     folds: Annotated[
         str | None,
         typer.Option("--folds", help="Such as 1,2; default: those that are there.", metavar="K"),

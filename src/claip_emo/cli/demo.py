@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from claip_emo.cli.options import DeviceOption, SetOption, ThreadsOption, begin, console
+from claip_emo.cli.options import DeviceOption, SeedOption, SetOption, ThreadsOption, begin, console
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +20,7 @@ def demo(
         "runs/demo"
     ),
     changes: SetOption = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every draw.")] = None,
+    seed: SeedOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from claip_emo.cli.options import (
+    ClipsOption,
     DetectorOption,
     DeviceOption,
     FaceModelOption,
     JsonOption,
+    LabelOrderOption,
     ThreadsOption,
+    VariantOption,
     begin,
     console,
 )
+
+
+class MissingOption(StrEnum):
+    """What is done about clips that cannot be read."""
+
+    ERROR = "error"
+    SKIP = "skip"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,19 +53,16 @@ def evaluate(
         str | None,
         typer.Option("--data", help="The corpus as its publisher ships it.", metavar="DIR"),
     ] = None,
-    clips: Annotated[
-        str | None,
-        typer.Option("--clips", help="Its clips, where they lie elsewhere.", metavar="DIR"),
-    ] = None,
-    variant: Annotated[
-        str | None, typer.Option("--variant", help="Its edition, such as compound of mafw.")
-    ] = None,
-    label_order: Annotated[
-        str | None, typer.Option("--label-order", help="Names of the integers of a list.")
-    ] = None,
+    clips: ClipsOption = None,
+    variant: VariantOption = None,
+    label_order: LabelOrderOption = None,
     fold: Annotated[
         int | None, typer.Option("--fold", help="The fold whose test part is scored; default: 1.")
     ] = None,
+    missing: Annotated[
+        MissingOption,
+        typer.Option("--missing", help="What is done about clips that cannot be read."),
+    ] = MissingOption.ERROR,
     across: Annotated[
         bool,
         typer.Option(
@@ -111,7 +119,8 @@ def evaluate(
     described: dict[str, Any] = {
         "corpus": corpus or "table",
         "root": data if corpus else table,
-        "clips": clips,
+        "clips": str(clips) if clips else None,
+        "missing": missing.value,
         "variant": variant,
         "label_order": order,
         "fold": fold,

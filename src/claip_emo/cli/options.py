@@ -58,6 +58,31 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key of the recipe; may stand often.", metavar="KEY=VALUE"),
 ]
+DataOption = Annotated[
+    str | None, typer.Option("--data", help="The CSV or folder (data.root).", metavar="PATH")
+]
+BackboneOption = Annotated[
+    str | None,
+    typer.Option("--backbone", help="vit-b32, vit-b16, vit-l14, tiny, ...", metavar="NAME"),
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of every draw.")]
+ClipsOption = Annotated[
+    Path | None,
+    typer.Option("--clips", help="Folder of a corpus's clips, where they lie elsewhere."),
+]
+VariantOption = Annotated[
+    str | None,
+    typer.Option("--variant", help="Edition: with_caption or compound of mafw.", metavar="V"),
+]
+LabelOrderOption = Annotated[
+    str | None,
+    typer.Option(
+        "--label-order",
+        help="What the integers of lists mean: dfew, mafw, mafw_alphabetical, mafw_dfer_clip, "
+        "or the names in order, with commas. For dfew: 1-7 or 0-6.",
+        metavar="O",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout and everything else on stderr.")
 ]

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from claip_emo.cli.options import (
+    BackboneOption,
+    DataOption,
     DeviceOption,
     JsonOption,
+    SeedOption,
     SetOption,
     ThreadsOption,
     begin,
     console,
     overrides_of,
 )
+
+PROBLEMS_SHOWN = 4  # of a dry run
 
 if TYPE_CHECKING:
     from claip_emo.recipe import Recipe
@@ -38,13 +44,8 @@ def train(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of the run.", metavar="DIR")
     ] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="The CSV or folder (data.root).", metavar="PATH")
-    ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", help="vit-b32, vit-b16, vit-l14, tiny, ...", metavar="NAME"),
-    ] = None,
+    data: DataOption = None,
+    backbone: BackboneOption = None,
     changes: SetOption = None,
     init: Annotated[
         str | None,
@@ -54,7 +55,7 @@ def train(
         str | None,
         typer.Option("--folds", help="all, or numbers such as 1,3: a run each, then one table."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of every draw.")] = None,
+    seed: SeedOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     dry_run: Annotated[
@@ -134,6 +135,10 @@ def _show(figures: dict[str, Any], out: Path, as_json: bool) -> None:
 def plan_table(found: dict[str, Any]) -> Table:
     """Return what a dry run found, as a table."""
     table = Table(box=None, show_header=False)
+    for problem in found["problems"][:PROBLEMS_SHOWN]:
+        table.add_row("[red]problem[/]", Text(problem))
+    if (more := len(found["problems"]) - PROBLEMS_SHOWN) > 0:
+        table.add_row("", f"and {more:,} more (--json has them)")
     for fold, parts in found["data"].items():
         for part, counts in parts.items():
             classes = ", ".join(f"{name} {n}" for name, n in counts["per_class"].items())
@@ -146,18 +151,16 @@ def plan_table(found: dict[str, Any]) -> Table:
     for source, files in found["weights_missing"].items():
         table.add_row("weights", f"[yellow]{source} is not on this machine[/]: {', '.join(files)}")
     steps, epochs = found["steps_per_epoch"], found["recipe"]["train"]["epochs"]
-    table.add_row(
-        "steps", f"{steps:,} per epoch of {found['batch']} clips, {found['steps']:,} in all"
-    )
+    counted = "not known without the clips"
+    if steps:
+        counted = f"{steps:,} per epoch of {found['batch']} clips, {found['steps']:,} in all"
+    table.add_row("steps", counted)
     rates = found["learning_rates"]
-    shown = sorted(
-        {0, round(found["recipe"]["train"]["warmup_epochs"]) - 1, epochs // 2, epochs - 1}
-    )
-    table.add_row(
-        "learning rate",
-        f"peak {rates['peak']:.3g} (the paper's rule for this batch: {rates['paper']:.3g}); "
-        + ", ".join(f"epoch {e + 1}: {rates['by_epoch'][e]:.3g}" for e in shown if e >= 0),
-    )
+    rule = f"peak {rates['peak']:.3g} (the paper's rule for this batch: {rates['paper']:.3g})"
+    warm = round(found["recipe"]["train"]["warmup_epochs"]) - 1
+    shown = sorted({0, max(0, warm), epochs // 2, epochs - 1}) if steps else []
+    by_epoch = [f"epoch {epoch + 1}: {rates['by_epoch'][epoch]:.3g}" for epoch in shown]
+    table.add_row("learning rate", "; ".join([rule, *([", ".join(by_epoch)] if by_epoch else [])]))
     memory = found["memory_gib"]
     parts = ", ".join(f"{name} {size:g}" for name, size in memory.items() if name != "total")
     table.add_row("memory of a step", f"about {memory['total']:g} GiB ({parts})")

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from itertools import starmap
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from av.error import FFmpegError
-
-from claip_emo.corpora.base import CorpusError, Sample
+from claip_emo.corpora.base import CorpusError
+from claip_emo.corpora.probe import Progress, probe_all
 from claip_emo.corpora.published import (
     TOGETHER,
     Counts,
@@ -24,28 +18,6 @@ from claip_emo.corpora.published import (
     published,
 )
 from claip_emo.labels import LabelSet
-from claip_emo.media.container import audio_stream, decoded, open_media, packets
-from claip_emo.media.source import Source, open_source
-
-FEW = 32  # clips up to which starting processes takes longer than opening them here
-CHUNK = 16  # clips handed to a process at once
-Progress = Callable[[int, int], None]
-Files = tuple[Path, Path | None]  # of a clip, and of its sound
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What opening a clip tells.
-
-    Attributes:
-        error: why nothing can be read from it; None: something can.
-        has_sound: whether its packets hold sound.
-        warnings: what is damaged, where it can be read all the same.
-    """
-
-    error: str | None
-    has_sound: bool
-    warnings: tuple[str, ...] = ()
 
 
 def check(
@@ -88,7 +60,7 @@ def check(
     samples = {sample.id: sample for listing in listings.values() for sample in listing.samples}
     missing = {clip for clip, sample in samples.items() if absent_file(sample) is not None}
     there = [sample for clip, sample in samples.items() if clip not in missing]
-    probes = _probes(there, processes, progress) if decode else {}
+    probes = probe_all(there, processes, progress) if decode else {}
     duplicates = {clip for listing in listings.values() for clip in listing.duplicates}
     bad_labels = _joined(listing.bad_labels for listing in listings.values())
     expected = {str(fold): _expected(counts) for fold, counts in wanted.items() if counts}
@@ -132,25 +104,6 @@ def check(
 def is_good(report: Mapping[str, Any]) -> bool:
     """Whether a corpus is as published and every clip can be read; silence is no fault."""
     return bool(report["agrees"]) and not report["missing"] and not report["unreadable"]
-
-
-def probe(path: Path, audio_path: Path | None = None) -> Probe:
-    """Open a clip: read its packets, and decode its first frame, or sound where it has none.
-
-    Args:
-        path: video, sound file or folder of frames.
-        audio_path: sound that is kept in another file.
-    """
-    try:
-        source = open_source(path, audio_path=audio_path)
-        has_sound = source.sound_s is not None
-        if _has_picture(source) or (has_sound and _has_sound(audio_path or path)):
-            return Probe(None, has_sound, source.warnings)
-        why = "; ".join(source.warnings) or "there is neither picture nor sound in it"
-        return Probe(f"{path}: {why}", has_sound)
-    except (FFmpegError, OSError, ValueError, RuntimeError) as error:  # one file among many
-        said = str(error)
-        return Probe(said if str(path) in said else f"{path}: {said}", False)
 
 
 def _listings(
@@ -217,51 +170,3 @@ def _joined(several: Iterable[Mapping[str, str]]) -> dict[str, str]:
     for one in several:
         joined.update(one)
     return dict(sorted(joined.items()))
-
-
-def _probes(
-    samples: Sequence[Sample], processes: int | None, progress: Progress | None
-) -> dict[str, Probe]:
-    """Open the clips, each file once though it may be in several folds."""
-    files: list[Files] = list(dict.fromkeys((s.path, s.audio_path) for s in samples))
-    found: dict[Files, Probe] = {}
-    for pair, told in zip(files, _opened(files, processes), strict=True):
-        found[pair] = told
-        if progress is not None:
-            progress(len(found), len(files))
-    return {sample.id: found[sample.path, sample.audio_path] for sample in samples}
-
-
-def _opened(files: Sequence[Files], processes: int | None) -> Iterator[Probe]:
-    count = processes or _cores()
-    if count == 1 or len(files) <= FEW:
-        yield from starmap(probe, files)
-        return
-    with ProcessPoolExecutor(count) as pool:
-        yield from pool.map(probe, *zip(*files, strict=True), chunksize=CHUNK)
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _has_picture(source: Source) -> bool:
-    """Whether a frame decodes: the first one, else the first of those that do."""
-    if not len(source.times_s):
-        return False
-    for _ in source.frames([0], short_px=16):
-        return True
-    source.recount()
-    return bool(len(source.times_s))
-
-
-def _has_sound(path: Path) -> bool:
-    """Whether anything of a file's sound decodes."""
-    with open_media(str(path)) as container:
-        stream = audio_stream(container)
-        if stream is None:
-            return False
-        return any(decoded(packet)[0] for packet in packets(container, [stream], []))

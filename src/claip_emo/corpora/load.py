@@ -13,6 +13,10 @@ from claip_emo.corpora.table import read_table
 from claip_emo.labels import LabelSet
 from claip_emo.recipe import DataRecipe
 
+NOT_NAMED = (
+    "No corpus is named: give your CSV, or the publisher's folder, with --data PATH (data.root)."
+)
+
 
 def load_corpus(
     data: DataRecipe,
@@ -20,6 +24,7 @@ def load_corpus(
     labels: LabelSet | None = None,
     seed: int = 0,
     validation: bool = True,
+    check_files: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> Corpus:
     """Read or make the corpus that a recipe names and divide it into its parts.
@@ -29,32 +34,34 @@ def load_corpus(
         labels: the classes of a trained model; None: the recipe's, else the table's.
         seed: seed of a validation part that is split off, and of synthetic clips.
         validation: split a validation part off the training part where none is named.
+        check_files: whether clips whose file is not there are problems.
         progress: told how many clips are made, where clips are made.
 
     Raises:
         CorpusError: if the corpus cannot be used; every bad row is named.
     """
     if not data.root:
-        raise CorpusError(["No corpus is named: give the CSV with --data clips.csv (data.root)."])
+        raise CorpusError([NOT_NAMED])
     root = Path(data.root)
     if data.corpus in NAMES:
-        corpus = _published(data, root)
+        kept = data.missing if check_files else "keep"
+        corpus = read_fold(data.corpus, place_of(data), fold_of(data), missing=kept)
     else:
-        corpus = _table(data, root, labels, seed, progress)
+        corpus = _table(data, root, labels, seed, progress, check_files=check_files)
     if validation and data.validation_share and not corpus.part("validation").samples:
         corpus = split_off_validation(corpus, share=data.validation_share, seed=seed)
     return corpus
 
 
-def _published(data: DataRecipe, root: Path) -> Corpus:
+def place_of(data: DataRecipe) -> Place:
+    """Return where a published corpus lies, and which edition of it is wanted."""
     order = data.label_order
-    place = Place(
-        root,
+    return Place(
+        Path(data.root or "."),
         clips=Path(data.clips) if data.clips else None,
         variant=data.variant,
         label_order=(order,) if isinstance(order, str) else tuple(order) if order else None,
     )
-    return read_fold(data.corpus, place, fold_of(data), missing=data.missing)
 
 
 def fold_of(data: DataRecipe) -> int:
@@ -68,13 +75,15 @@ def _table(
     labels: LabelSet | None,
     seed: int,
     progress: Callable[[int, int], None] | None,
+    *,
+    check_files: bool,
 ) -> Corpus:
     split = data.split
     if data.corpus == "synthetic":
         root = make_corpus(root, seed=seed, progress=progress, **data.synthetic)
         split = None
     wanted = labels or (LabelSet(data.labels) if data.labels else None)
-    corpus = read_table(root, labels=wanted, split=split)
+    corpus = read_table(root, labels=wanted, split=split, check_files=check_files)
     return corpus if data.fold is None else _tested_on(corpus, data.fold)
 
 

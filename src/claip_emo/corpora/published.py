@@ -157,7 +157,7 @@ def read_fold(
     place: Place,
     fold: int,
     *,
-    missing: Literal["error", "skip"] = "error",
+    missing: Literal["error", "skip", "keep"] = "error",
 ) -> Corpus:
     """Read one fold of a corpus to train or test on.
 
@@ -165,7 +165,7 @@ def read_fold(
         name: one of ``NAMES``.
         place: where it lies.
         fold: which; it is tested on, the others train.
-        missing: what is done about clips whose file is not there.
+        missing: what is done about clips whose file is not there; ``keep`` is for who only counts.
 
     Raises:
         CorpusError: naming every row that is wrong and, unless they are to be skipped, every clip
@@ -180,13 +180,15 @@ def read_fold(
         f"{clip}: unknown label {said!r}; known are {', '.join(corpus.labels(place))}."
         for clip, said in listing.bad_labels.items()
     ]
-    absent = {s.id: file for s in listing.samples if (file := absent_file(s)) is not None}
+    looked_at = listing.samples if missing != "keep" else ()
+    absent = {s.id: file for s in looked_at if (file := absent_file(s)) is not None}
     if absent and missing == "error":
         problems.append(
             f"{len(absent)} clips are missing: `claip-emo corpus check {name} {place.root}` lists "
-            "them; --set data.missing=skip leaves them out, which changes the published counts."
+            "them; --set data.missing=skip (train) or --missing skip (evaluate) leaves them out, "
+            "which changes the published counts."
         )
-        problems += [f"{clip}: there is no file {file}." for clip, file in absent.items()]
+        problems += [f"{clip}: there is no file {file}." for clip, file in sorted(absent.items())]
     if problems:
         raise CorpusError(problems, where=str(place.root))
     if absent:

@@ -10,7 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 from numpy.typing import NDArray
 
 from claip_emo.evaluation.figures import FIRST, INK, LINE, SECOND, SOFT, as_svg
@@ -99,6 +105,9 @@ def draw(marks: Sequence[Mark], score_name: str) -> Figure:
     )  # fmt: skip
     if len(marks) <= LABELLED:
         _label(figure, axes, marks, places, {g: c for g, (c, _) in style.items()})
+    low, high = axes.get_ylim()  # labels may have made it higher: no share is above 1 or below 0
+    ticks = [tick for tick in axes.get_yticks() if max(low, 0) <= tick <= min(high, 1)]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
     return figure
 
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from claip_emo.corpora.base import Corpus, CorpusError
-from claip_emo.corpora.load import fold_of, load_corpus
-from claip_emo.corpora.published import NAMES
+from claip_emo.corpora.base import Corpus
 from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
 from claip_emo.evaluation import processes
 from claip_emo.evaluation.across import Scorer, project_corpus, projected_scorer
+from claip_emo.evaluation.intake import facts_of, known_to, plainly, read_part, readable
 from claip_emo.evaluation.predictions import Predictions, metrics
 from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
 from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
 from claip_emo.inference.recognizer import pick_device
-from claip_emo.labels import LabelSet, Projection, project
+from claip_emo.labels import Projection, project
+from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import make_detector
 from claip_emo.model.batching import MODALITIES, Modality, Scores, score
 from claip_emo.model.modeling import ClaipEmoModel
@@ -101,7 +100,7 @@ def score_corpus(
     logits: dict[Modality, list[np.ndarray]] = {modality: [] for modality in wanted}
     scores: dict[Modality, list[np.ndarray]] = {modality: [] for modality in wanted}
     done = 0
-    for batch in loader:
+    for batch in _told_plainly(loader):
         for modality, found in scorer(batch, wanted).items():
             logits[modality].append(found.logits)
             scores[modality].append(found.probabilities)
@@ -124,6 +123,14 @@ def score_corpus(
         for modality in wanted
     ]
     return Predictions.concat(processes.gather(Predictions.concat(rows)))
+
+
+def _told_plainly(loader: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the batches; a clip that fails midway says so in its own words."""
+    try:
+        yield from loader
+    except MediaError as error:
+        raise plainly(error) from None
 
 
 def write_run(
@@ -191,59 +198,15 @@ def evaluate_data(
         else:
             corpus = known_to(own, corpus)
     return evaluate_corpus(
-        model.merge(), processor, corpus, out, facts, projection=projection, **settings
+        model.merge(),
+        processor,
+        corpus,
+        out,
+        facts,
+        projection=projection,
+        missing=data.missing,
+        **settings,
     )
-
-
-def known_to(own: LabelSet, corpus: Corpus) -> Corpus:
-    """Return a corpus with its classes in the order of a model's logits.
-
-    Raises:
-        CorpusError: if they are not the model's.
-    """
-    if set(corpus.labels) != set(own):
-        raise CorpusError(
-            [
-                f"The model knows {', '.join(own)}; the clips are labelled "
-                f"{', '.join(corpus.labels)}. --across scores the classes that both have, and "
-                "counts the clips of the others."
-            ]
-        )
-    return replace(corpus, labels=own)
-
-
-def read_part(data: DataRecipe, split: str | None, labels: LabelSet | None) -> Corpus:
-    """Read one part of a labelled table or of a fold of a published corpus.
-
-    Args:
-        data: which, and where it lies.
-        split: the part; None: every row of a table, the test part of a published corpus.
-        labels: the classes of a table; None: those it has.
-
-    Raises:
-        CorpusError: if it cannot be used, has other labels, or nothing in that part.
-    """
-    corpus = load_corpus(data, labels=labels, validation=False)
-    if data.corpus in NAMES or data.fold is not None:
-        split = split or "test"
-    if split is not None:
-        corpus = corpus.part(split)
-    if not corpus.samples:
-        raise CorpusError([f"{data.root} has no clip of the part {split!r}."])
-    return corpus
-
-
-def facts_of(data: DataRecipe) -> dict[str, Any]:
-    """Return what ``run.json`` says of the clips that are scored."""
-    published = data.corpus in NAMES
-    facts = {
-        "title": data.corpus if published else Path(str(data.root)).stem,
-        "corpus": data.root,
-        "corpus_name": data.corpus,
-        "corpus_variant": data.variant,
-        "fold": fold_of(data) if published else data.fold,
-    }
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def evaluate_corpus(
@@ -254,6 +217,7 @@ def evaluate_corpus(
     facts: dict[str, Any],
     *,
     projection: Projection | None = None,
+    missing: Literal["error", "skip"] = "error",
     face_detector: str | None = None,
     face_model: Path | None = None,
     batch_size: int = 8,
@@ -270,6 +234,7 @@ def evaluate_corpus(
         out: folder for predictions, metrics and report.
         facts: what ``run.json`` says besides what follows from the model.
         projection: from the model's classes to those of the corpus, where they differ.
+        missing: what is done about clips that cannot be read.
         face_detector: overrides the processor's.
         face_model: YuNet's model file.
         batch_size: clips per batch.
@@ -279,13 +244,19 @@ def evaluate_corpus(
 
     Returns:
         The content of ``metrics.json``; of several processes the first has it.
+
+    Raises:
+        CorpusError: naming every clip that cannot be read, unless they are to be left out.
     """
     with processes.first_goes_first():
         detector = make_detector(face_detector or processor.settings.face_detector, face_model)
     config = model.config
     spec = processor.clip_spec(video=config.reads_video, audio=config.reads_audio)
-    dataset = ClipDataset(corpus, spec, detector if config.reads_video else None)
     with progress_bar(processes.speaking(console)) as bar:
+        share = len(corpus.samples[processes.rank() :: processes.count()])
+        opening = progress_task(bar, "Opening clips", share)
+        corpus = readable(corpus, missing, progress=opening)
+        dataset = ClipDataset(corpus, spec, detector if config.reads_video else None)
         rows = predict(
             model,
             processor,

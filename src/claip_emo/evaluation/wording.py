@@ -209,9 +209,14 @@ def caveat(scored: Mapping[str, Any]) -> str:
     best = max(ALONE, key=lambda name: parts[name]["war"])
     low, high = gains[best]["interval_95"]["war"]
     gain = gains[best]["war"]
+    size = f"{100 * abs(gain):.1f}"
+    said = (
+        f"{size} points {'less' if gain < 0 else 'more'} WAR than"
+        if float(size)
+        else ("the same WAR as")
+    )
     text = (
-        f"On the same clips, both together score {100 * abs(gain):.1f} points "
-        f"{'less' if gain < 0 else 'more'} WAR than {ALONE[best]} alone "
+        f"On the same clips, both together score {said} {ALONE[best]} alone "
         f"(95 % interval {points(low)} to {points(high)})"
     )
     if low > 0 and (overlapping := _overlapping(scored)):

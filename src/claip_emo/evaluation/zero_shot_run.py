@@ -13,12 +13,10 @@ from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
 from claip_emo.evaluation.evaluate import (
     evaluate_corpus,
-    facts_of,
-    known_to,
     predict,
-    read_part,
     write_run,
 )
+from claip_emo.evaluation.intake import facts_of, known_to, read_part
 from claip_emo.evaluation.run import describe_run
 from claip_emo.evaluation.zero_shot import FACE_WEIGHT, ZERO_SHOT, ZeroShotModel, roles_of
 from claip_emo.inference.recognizer import pick_device
@@ -83,7 +81,15 @@ def evaluate_zero_shot(
             processor = ClaipEmoProcessor.for_backbone(found)
     facts = facts_of(data) | describe(model)
     facts["title"] = f"{facts['title']}, {ZERO_SHOT}"
-    return evaluate_corpus(model.to(pick_device(device)), processor, corpus, out, facts, **settings)
+    return evaluate_corpus(
+        model.to(pick_device(device)),
+        processor,
+        corpus,
+        out,
+        facts,
+        missing=data.missing,
+        **settings,
+    )
 
 
 def score_beside(
@@ -117,7 +123,12 @@ def score_beside(
 
 def describe(model: ZeroShotModel) -> dict[str, Any]:
     """Return what ``run.json`` says of the baseline besides what it says of every model."""
-    return {
+    random = [r for r in roles_of(model.config) if not getattr(model.config, f"{r}_source")]
+    note = (
+        f"The towers of {model.config.backbone} have random weights: these scores say that the way "
+        "works, and nothing about CLIP and CLAP."
+    )
+    return ({"corpus_note": note} if random else {}) | {
         "adaptation": ZERO_SHOT,
         "face_weight": model.face_weight,
         "prompts": {role: list(TEMPLATES[role]) for role in roles_of(model.config)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg")
 FOLDER_FPS = 25.0  # of frames without sound: nothing else says how fast they follow each other
 
 
-class Source:
+class Source(ABC):
     """A picture over time and a sound on one clock.
 
     Attributes:
@@ -45,19 +46,19 @@ class Source:
         """Everything that was wrong with it, once."""
         return tuple(dict.fromkeys(self.notes))
 
+    @abstractmethod
     def frames(
         self, wanted: Iterable[int], *, short_px: int | None = None, long_px: int | None = None
     ) -> Iterator[tuple[int, Frame]]:
         """Yield the wanted frames that can be decoded, scaled as ``picture.upright`` does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sound(self, spans: Sequence[tuple[float, float]], rate: int) -> list[NDArray[np.float32]]:
         """Return the wanted seconds of sound, mono, at a rate."""
-        raise NotImplementedError
 
+    @abstractmethod
     def recount(self) -> bool:
         """Find out which frames really decode; say whether that changes the table."""
-        raise NotImplementedError
 
 
 class FileSource(Source):

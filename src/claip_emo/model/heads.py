@@ -120,12 +120,21 @@ class ConcatFusion(nn.Module):
         return self.classifier(torch.cat([audio, video], dim=-1))
 
 
-class SumFusion(nn.Module):
+class ProjectedFusion(nn.Module):
+    """Brings face and voice to one width W, without bias: what is missing, zeros, stays zeros."""
+
+    def __init__(self, audio_width: int, video_width: int, width: int):
+        """Create the projections."""
+        super().__init__()
+        self.audio_in = nn.Linear(audio_width, width, bias=False)
+        self.video_in = nn.Linear(video_width, width, bias=False)
+
+
+class SumFusion(ProjectedFusion):
     """Face and voice projected to one width W, added, and mapped to the classes.
 
     Nothing but linear maps: it can say what ``ConcatFusion`` can say (as long as W is at least the
-    number of classes), but learns it through a factorised matrix. The projections have no bias, so
-    that a missing modality, a zero vector, adds nothing.
+    number of classes), but learns it through a factorised matrix.
 
     Args:
         audio_width: size of the voice's feature.
@@ -136,9 +145,7 @@ class SumFusion(nn.Module):
 
     def __init__(self, audio_width: int, video_width: int, num_labels: int, width: int):
         """Create the maps."""
-        super().__init__()
-        self.audio_in = nn.Linear(audio_width, width, bias=False)
-        self.video_in = nn.Linear(video_width, width, bias=False)
+        super().__init__(audio_width, video_width, width)
         self.classifier = nn.Linear(width, num_labels)
 
     def forward(self, audio: Tensor, video: Tensor) -> Tensor:
@@ -146,7 +153,7 @@ class SumFusion(nn.Module):
         return self.classifier(self.audio_in(audio) + self.video_in(video))
 
 
-class GatedFusion(nn.Module):
+class GatedFusion(ProjectedFusion):
     """A gate, learned from both, weighs face against voice in each of W dimensions.
 
     Source: the gated multimodal unit, Arevalo et al., arXiv 1702.01992. Where only one is there,
@@ -160,10 +167,8 @@ class GatedFusion(nn.Module):
     """
 
     def __init__(self, audio_width: int, video_width: int, num_labels: int, width: int):
-        """Create the maps; the projections have no bias, so that zeros stay zeros."""
-        super().__init__()
-        self.audio_in = nn.Linear(audio_width, width, bias=False)
-        self.video_in = nn.Linear(video_width, width, bias=False)
+        """Create the maps."""
+        super().__init__(audio_width, video_width, width)
         self.gate = nn.Linear(audio_width + video_width, width)
         self.classifier = nn.Linear(width, num_labels)
 
@@ -175,7 +180,7 @@ class GatedFusion(nn.Module):
         return self.classifier(torch.where(given(audio) & given(video), both, voice + face))
 
 
-class CrossAttentionFusion(nn.Module):
+class CrossAttentionFusion(ProjectedFusion):
     """Face and voice, projected to W, are two tokens that attend to each other and to themselves.
 
     One pre-LN multi-head attention with a residual; the two tokens, side by side, are mapped to the
@@ -191,10 +196,8 @@ class CrossAttentionFusion(nn.Module):
 
     def __init__(self, audio_width: int, video_width: int, num_labels: int, width: int, heads: int):
         """Create the maps."""
-        super().__init__()
+        super().__init__(audio_width, video_width, width)
         self.heads = heads
-        self.audio_in = nn.Linear(audio_width, width, bias=False)
-        self.video_in = nn.Linear(video_width, width, bias=False)
         self.attention_norm = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.attention_out = nn.Linear(width, width)

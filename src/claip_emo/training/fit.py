@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from claip_emo.corpora.published import NAMES
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
 from claip_emo.evaluation.evaluate import predict, write_run
+from claip_emo.evaluation.intake import plainly, readable, without
 from claip_emo.evaluation.run import commit, describe_run, progress_bar, progress_task
 from claip_emo.evaluation.zero_shot_run import score_beside
 from claip_emo.inference.recognizer import pick_device
+from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import make_detector
 from claip_emo.model import checkpoint as store
 from claip_emo.model.card import write_card
@@ -41,12 +44,14 @@ from claip_emo.training.callbacks import (
     epochs_since_best,
 )
 from claip_emo.training.initial import initial_model
+from claip_emo.training.parts import part_problems, part_warnings
 from claip_emo.training.trainer import BEST, STATE, TRAINED, ClaipEmoTrainer, newest_checkpoint
 
 logger = logging.getLogger(__name__)
 
 RECIPE = "recipe.yaml"
 STATE_DIR = "training_state"
+LEFT_OUT = "left_out.json"  # ids of clips that cannot be read: a run that goes on has the same
 
 
 class Interrupted(KeyboardInterrupt):
@@ -100,11 +105,15 @@ def train(
     state_dir = out / STATE_DIR
     began_at = commit()
     with processes.first_goes_first():
-        _claim(recipe, out)
+        _refuse_another(recipe, out)
     with progress_bar(console) as bar:
-        corpus = _loaded(recipe, bar)
+        whole = _loaded(recipe, bar)
+        corpus = _opened(recipe, whole, state_dir / LEFT_OUT, bar)
         parts = {name: corpus.part(name) for name in ("train", "validation", "test")}
         _check_parts(recipe, parts)
+        with processes.first_goes_first():
+            _claim(recipe, out)
+            _keep_left_out(whole, corpus, state_dir / LEFT_OUT)
         model, processor = initial_model(recipe, corpus.labels, state_dir)
         datasets = _datasets(recipe, parts, processor, bar)
         seconds = _fit(recipe, model, processor, datasets, out, device, bar)
@@ -161,8 +170,8 @@ def _facts(
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _claim(recipe: Recipe, out: Path) -> None:
-    """Write the recipe into the folder, or check that it is the one that is there."""
+def _refuse_another(recipe: Recipe, out: Path) -> None:
+    """Check that a folder which holds a run holds one of this recipe."""
     path = out / RECIPE
     if path.is_file():
         former = parse_recipe(yaml.safe_load(path.read_text("utf-8")), str(path))
@@ -172,6 +181,12 @@ def _claim(recipe: Recipe, out: Path) -> None:
                 f"{out} holds a run of another recipe; it differs in {', '.join(differ)}. "
                 "Name another --out, or remove the folder."
             )
+
+
+def _claim(recipe: Recipe, out: Path) -> None:
+    """Write the recipe into the folder, now that it is known to be one that can be trained."""
+    path = out / RECIPE
+    if path.is_file():
         return
     out.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -211,28 +226,36 @@ def _loaded(recipe: Recipe, bar: Progress) -> Corpus:
     return corpus
 
 
+def _opened(recipe: Recipe, corpus: Corpus, left_out: Path, bar: Progress) -> Corpus:
+    """Leave out, or refuse, what cannot be read, before hours are spent on the rest.
+
+    Made clips are whole, and clips that are kept in memory are all read before the first step.
+    """
+    if recipe.data.corpus == "synthetic" or recipe.data.cache == "memory":
+        return corpus
+    if left_out.is_file():
+        return without(corpus, json.loads(left_out.read_text("utf-8")))
+    count = len(corpus.samples[processes.rank() :: processes.count()])
+    opening = progress_task(bar, "Opening clips", count)
+    return readable(corpus, recipe.data.missing, progress=opening)
+
+
+def _keep_left_out(whole: Corpus, corpus: Corpus, path: Path) -> None:
+    if path.is_file() or not processes.is_first():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {sample.id for sample in corpus.samples}
+    partial = path.with_name(f".{path.name}.partial")
+    gone = [sample.id for sample in whole.samples if sample.id not in kept]
+    partial.write_text(json.dumps(gone) + "\n", "utf-8")
+    partial.replace(path)
+
+
 def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:
-    problems = []
-    if not parts["train"].samples:
-        problems.append("The training part is empty.")
-    absent = [name for name, count in parts["train"].counts().items() if not count]
-    if parts["train"].samples and absent:
-        said = f"The training part has no clip of {', '.join(absent)}"
-        if recipe.data.corpus in NAMES:  # its classes are what they are
-            logger.warning("%s: they can only be missed.", said)
-        else:
-            problems.append(f"{said}; leave them out of data.labels or change data.split.")
-    if recipe.protocol.selection == "validation" and not parts["validation"].samples:
-        problems.append(
-            "There is no validation part to choose the epoch on: name one in data.split, set "
-            "data.validation_share above 0, or keep the last epoch with protocol.selection=last."
-        )
-    if recipe.protocol.selection == "best_on_test" and not parts["test"].samples:
-        problems.append("protocol.selection=best_on_test needs a test part; there is none.")
-    if problems:
+    if problems := part_problems(recipe, parts):
         raise CorpusError(problems)
-    if not parts["test"].samples:
-        logger.warning("There is no test part: the run will have a model but no figures.")
+    for warning in part_warnings(recipe, parts):
+        logger.warning(warning)
 
 
 def _datasets(
@@ -298,6 +321,8 @@ def _fit(
     else:
         try:
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        except MediaError as error:
+            raise plainly(error) from None
         finally:
             interrupt.restore()
     if interrupt.asked:

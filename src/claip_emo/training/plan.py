@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,14 +14,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 from transformers.initialization import no_init_weights
 
-from claip_emo.corpora.base import PARTS, Corpus
-from claip_emo.corpora.load import load_corpus
+from claip_emo.corpora.base import PARTS, Corpus, CorpusError
+from claip_emo.corpora.load import fold_of, load_corpus, place_of
+from claip_emo.corpora.published import published
 from claip_emo.evaluation import processes
+from claip_emo.labels import SEVEN, LabelSet
 from claip_emo.model.backbones import missing_files, resolve
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
 from claip_emo.training.initial import configured
+from claip_emo.training.parts import part_problems
 from claip_emo.training.schedule import learning_rates
 
 PAPER_RATE, PAPER_CLIPS = 1e-5, 8  # the released code's: 1e-5 x total batch / 8
@@ -36,51 +39,52 @@ def plan(recipe: Recipe, folds: Sequence[int] = ()) -> dict[str, Any]:
         folds: of a corpus with folds, those that would be run; none: the recipe's own.
 
     Returns:
-        ``recipe``, ``data`` (per fold: part -> ``n`` and ``per_class``), ``parameters``,
-        ``weights_missing`` (files that are not on this machine), ``steps_per_epoch``, ``steps``,
-        ``batch``, ``learning_rates`` (``peak``, ``final``, ``paper``, and ``by_epoch``: the rate in
-        the last step of each), ``memory_gib``.
-
-    Raises:
-        CorpusError: if the corpus cannot be used.
+        ``recipe``, ``data`` (per fold: part -> ``n`` and ``per_class``), ``problems`` (why it could
+        not be trained as it is), ``parameters``, ``weights_missing`` (files that are not on this
+        machine), ``steps_per_epoch``, ``steps``, ``batch``, ``learning_rates`` (``peak``,
+        ``final``, ``paper``, and ``by_epoch``: the rate in the last step of each), ``memory_gib``.
+        Steps of a published corpus that is not here follow from its published counts; where nothing
+        is known they are None.
     """
     recipes = [recipe.of_fold(fold) for fold in folds] or [recipe]
-    corpora = [_corpus(one) for one in recipes]
+    found = {one.data.fold or 1: _corpus(one) for one in recipes}
+    corpora = [corpus for corpus, _ in found.values() if corpus is not None]
     wanted = recipe.model
     backbone = resolve(wanted.backbone, vision=wanted.vision, audio=wanted.audio)
     processor = ClaipEmoProcessor.for_backbone(backbone, **wanted.processor)
-    labels = corpora[0].labels
+    labels = corpora[0].labels if corpora else _labels(recipe)
     without_weights = replace(backbone, vision_source=None, audio_source=None)
     with no_init_weights():
         model = ClaipEmoModel(configured(wanted, without_weights, processor, labels))
     settings = recipe.train
-    clips = max(len(corpus.part("train").samples) for corpus in corpora)
+    clips = max((len(corpus.part("train")) for corpus in corpora), default=0)
+    clips = clips or _published_clips(recipe)
     batch = settings.batch_size * settings.accumulation * processes.count()
-    steps = _steps_per_epoch(clips, recipe)
+    steps = _steps_per_epoch(clips, recipe) if clips else None
     rates = learning_rates(
         peak=settings.learning_rate,
         final=settings.final_learning_rate,
         epochs=settings.epochs,
-        steps_per_epoch=steps,
+        steps_per_epoch=steps or 1,
         warmup_epochs=settings.warmup_epochs,
     )
     return {
         "recipe": json.loads(recipe.model_dump_json()),
         "data": {
-            str(one.data.fold if one.data.fold is not None else 1): _counts(corpus)
-            for one, corpus in zip(recipes, corpora, strict=True)
+            str(fold): _counts(corpus) for fold, (corpus, _) in found.items() if corpus is not None
         },
+        "problems": list(dict.fromkeys(why for _, problems in found.values() for why in problems)),
         "labels": list(labels),
         "parameters": model.count_parameters(),
         "weights_missing": {s: lost for s in backbone.sources if (lost := missing_files(s))},
         "batch": batch,
         "steps_per_epoch": steps,
-        "steps": steps * settings.epochs,
+        "steps": steps and steps * settings.epochs,
         "learning_rates": {
             "peak": settings.learning_rate,
             "final": settings.final_learning_rate,
             "paper": PAPER_RATE * batch / PAPER_CLIPS,
-            "by_epoch": rates[steps - 1 :: steps],
+            "by_epoch": rates[steps - 1 :: steps] if steps else None,
         },
         "memory_gib": memory_estimate(model, processor, recipe),
     }
@@ -150,12 +154,47 @@ def _is_weight(tensor: Tensor) -> bool:
     return isinstance(base, torch.nn.Parameter)
 
 
-def _corpus(recipe: Recipe) -> Corpus:
-    return load_corpus(
-        recipe.data,
-        seed=recipe.train.seed,
-        validation=recipe.protocol.selection == "validation",
-    )
+def _corpus(recipe: Recipe) -> tuple[Corpus | None, list[str]]:
+    """Return what is there of the corpus, and what is wrong with it."""
+    wanted: dict[str, Any] = {
+        "seed": recipe.train.seed,
+        "validation": recipe.protocol.selection == "validation",
+    }
+    try:
+        corpus = load_corpus(recipe.data, **wanted)
+        parts = {name: corpus.part(name) for name in PARTS}
+        return corpus, part_problems(recipe, parts)
+    except CorpusError as error:
+        problems = list(error.problems)
+    try:
+        return load_corpus(recipe.data, check_files=False, **wanted), problems
+    except CorpusError:  # more than files is wrong with it
+        return None, problems
+
+
+def _labels(recipe: Recipe) -> LabelSet:
+    """Return the classes that would be told apart, as far as they are known without the corpus."""
+    if recipe.data.labels:
+        return LabelSet(recipe.data.labels)
+    try:
+        return published(recipe.data.corpus).labels(place_of(recipe.data))
+    except CorpusError:  # a table, or lists without the order of their labels
+        return SEVEN
+
+
+def _published_clips(recipe: Recipe) -> int | None:
+    """Return how many clips a published corpus has to train on, less those that validate."""
+    data = recipe.data
+    try:
+        counts = published(data.corpus).published_counts(place_of(data), fold_of(data)) or {}
+    except CorpusError:
+        return None
+    train = counts.get("train")
+    if train is None:
+        return None
+    clips = sum(train.values()) if isinstance(train, Mapping) else train
+    splits_off = recipe.protocol.selection == "validation" and "validation" not in counts
+    return round(clips * (1 - data.validation_share)) if splits_off else clips
 
 
 def _counts(corpus: Corpus) -> dict[str, Any]:
