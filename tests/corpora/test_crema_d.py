@@ -13,7 +13,7 @@ from claip_emo.corpora.crema_d import CODES, CORPUS, DROPPED, expected, fold_of
 from claip_emo.corpora.load import load_corpus
 from claip_emo.corpora.published import Place, read_fold
 from claip_emo.recipe import DataRecipe
-from tests.corpora.trees import bad_id, clip_ids, make_tree
+from tests.corpora.trees import make_tree
 
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
 
@@ -120,32 +120,6 @@ def test_pictures_alone_have_their_own_sound(tmp_path: Path) -> None:
     for place in (Place(root), Place(root, clips=root / "VideoFlash")):
         corpus = read_fold("crema_d", place, 1)
         assert {(s.path.suffix, s.audio_path) for s in corpus} == {(".flv", None)}
-
-
-def test_breakages_are_told_clip_by_clip(tmp_path: Path) -> None:
-    lost, junk, odd, twice, silent = clip_ids("crema_d")[:5]
-    root = make_tree(
-        "crema_d",
-        tmp_path,
-        missing=[lost],
-        broken=[junk],
-        bad_label=[odd],
-        duplicate=[twice],
-        silent=[silent],
-    )
-    report = check("crema_d", Place(root))
-    assert report["missing"] == [lost]
-    assert report["unreadable"] == [junk]
-    assert report["bad_labels"] == {bad_id("crema_d", odd): "XYZ"}
-    assert report["duplicates"] == [twice]
-    assert report["without_sound"] == [silent]
-    assert report["folds"]["1"]["test"]["n"] == 5  # all but the one of unknown label
-    with pytest.raises(CorpusError) as caught:
-        read_fold("crema_d", Place(root), 1)
-    text = str(caught.value)
-    assert f"{lost}: there is no file {root / 'VideoFlash' / lost}.flv" in text
-    assert f"{twice} is named twice" in text
-    assert "unknown label 'XYZ'" in text
 
 
 def test_a_sound_without_its_picture_is_a_missing_clip(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.published import FoldMissingError, Place, published, read_fold
 from claip_emo.labels import SEVEN
 from tests.conftest import SHARED
+from tests.corpora.files import touch
 
 SPLITS = SHARED / "data" / "splits" / "dfew"
 OFFICIAL = "EmoLabel_DataSplit/{part}(single-labeled)/set_{fold}.csv"
@@ -136,16 +137,6 @@ def test_a_clip_named_twice_is_kept_once_and_in_the_test_part(tmp_path: Path) ->
     listing = dfew.list_fold(Place(tmp_path), 1)
     assert sorted(listing.duplicates) == ["00001", "00005"]
     assert [(s.id, s.split, s.label) for s in listing.samples] == NAMED
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix:
-            path.write_bytes(b"x")
-        else:
-            path.mkdir()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.published import FoldMissingError, Place, published, read_fold
 from claip_emo.labels import SEVEN
 from tests.conftest import SHARED
+from tests.corpora.files import touch
 
 SPLITS = SHARED / "data" / "splits" / "lists"
 MAFW = ("mafw",)
@@ -27,16 +28,6 @@ def write(root: Path, train: str, test: str, *, name: str = "mafw_split01_{part}
 def root(tmp_path: Path) -> Path:
     train = LINE.format("00025", 0) + LINE.format("00028", 10)
     return write(tmp_path / "lists", train, LINE.format("00031", 4))
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix:
-            path.write_bytes(b"x")
-        else:
-            path.mkdir()
 
 
 def labels(root: Path, *order: str) -> list[str]:

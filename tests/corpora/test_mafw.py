@@ -8,6 +8,7 @@ from claip_emo.corpora import mafw
 from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.published import FoldMissingError, Place, published, read_fold
 from tests.conftest import SHARED
+from tests.corpora.files import touch
 
 SPLITS = SHARED / "data" / "splits" / "mafw"
 HICMAE = [
@@ -35,16 +36,6 @@ def split(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode(encoding))
     return root
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix:
-            path.write_bytes(b"x")
-        else:
-            path.mkdir()
 
 
 @pytest.fixture

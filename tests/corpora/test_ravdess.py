@@ -12,7 +12,7 @@ from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.check import check, is_good
 from claip_emo.corpora.published import Place, read_fold
 from claip_emo.corpora.ravdess import CODES, CORPUS, expected, fold_of
-from tests.corpora.trees import bad_id, clip_ids, make_tree
+from tests.corpora.trees import clip_ids, make_tree
 
 
 def speech(actor: int, modality: str = "01") -> list[str]:
@@ -115,28 +115,6 @@ def test_songs_and_other_files_are_no_clips(tmp_path: Path) -> None:
     (clip,) = CORPUS.list_fold(Place(tmp_path), 1).samples
     assert (clip.id, clip.label) == ("01-01-03-02-01-01-01", "happiness")
     assert clip.extra["intensity"] == "strong"
-
-
-def test_breakages_are_told_clip_by_clip(tmp_path: Path) -> None:
-    lost, junk, odd, twice, silent = clip_ids("ravdess")[:5]
-    root = make_tree(
-        "ravdess",
-        tmp_path,
-        missing=[lost],
-        broken=[junk],
-        bad_label=[odd],
-        duplicate=[twice],
-        silent=[silent],
-    )
-    report = check("ravdess", Place(root))
-    assert report["missing"] == [lost]
-    assert report["unreadable"] == [junk]
-    assert report["bad_labels"] == {bad_id("ravdess", odd): "09"}
-    assert report["duplicates"] == [twice]
-    assert report["without_sound"] == [silent]
-    assert report["folds"]["1"]["test"]["n"] == 7
-    with pytest.raises(CorpusError, match="unknown label '09'"):
-        read_fold("ravdess", Place(root), 1)
 
 
 def test_an_archive_unpacked_twice_is_told(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.check import check
 from claip_emo.corpora.probe import probe
 from claip_emo.corpora.published import NAMES, Place, published, read_fold
 from claip_emo.media.clip import load_clip
-from tests.corpora.trees import BREAKAGES, FORMS, clip_ids, make_tree
+from tests.corpora.trees import BREAKAGES, FORMS, bad_id, clip_ids, make_tree
 
 KINDS = [(name, form) for name in NAMES for form in FORMS[name]]
 SMALL = {"dfew": 2, "mafw": 2, "crema_d": 1, "ravdess": 1, "meld": 1, "lists": 2}
@@ -123,3 +124,30 @@ def test_a_clip_of_sound_alone_cannot_be_silent(tmp_path) -> None:
     clip = clip_ids("ravdess", form="sound")[0]
     with pytest.raises(ValueError, match="has sound"):
         make_tree("ravdess", tmp_path / "t", form="sound", silent=[clip])
+
+
+@pytest.mark.parametrize(
+    ("name", "odd_label", "tested", "missing_at"),
+    [("crema_d", "XYZ", 5, "{root}/VideoFlash/{lost}.flv"), ("ravdess", "09", 7, "/{lost}.mp4")],
+)
+def test_breakages_of_named_files_are_told_clip_by_clip(
+    tmp_path: Path, name: str, odd_label: str, tested: int, missing_at: str
+) -> None:
+    """Corpora without split files: the label is a part of the name."""
+    lost, junk, odd, twice, silent = ids = clip_ids(name)[:5]
+    happens = dict(zip(("missing", "broken", "bad_label", "duplicate", "silent"), ids, strict=True))
+    root = make_tree(name, tmp_path, **{what: [clip] for what, clip in happens.items()})
+    report = check(name, Place(root))
+    assert report["missing"] == [lost]
+    assert report["unreadable"] == [junk]
+    assert report["bad_labels"] == {bad_id(name, odd): odd_label}
+    assert report["duplicates"] == [twice]
+    assert report["without_sound"] == [silent]
+    assert report["folds"]["1"]["test"]["n"] == tested  # all but the one of unknown label
+    with pytest.raises(CorpusError) as caught:
+        read_fold(name, Place(root), 1)
+    text = str(caught.value)
+    assert f"{lost}: there is no file " in text
+    assert missing_at.format(root=root, lost=lost) in text
+    assert f"{twice} is named twice" in text
+    assert f"unknown label {odd_label!r}" in text
