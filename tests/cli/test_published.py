@@ -100,9 +100,39 @@ def test_a_dry_run_says_what_would_be_done(command, dfew, tmp_path) -> None:
     for words in ("vit-l14", "fold 1, train", "happiness", "lora_vision", "steps", "GiB", "4e-05"):
         assert words in shown.stdout
     assert command("train", "dfew", "--data", dfew, "--dry-run", "--folds", "9").returncode == 2
+    assert found["problems"] == []
     missing = command("train", "dfew", "--data", dfew)
     assert missing.returncode == 2
     assert "--out" in missing.stderr
+
+
+def test_a_dry_run_without_the_corpus(command, tmp_path) -> None:
+    """What is published says how long it would take; what is missing is told."""
+    done = command("train", "recipes/dfew.yaml", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["problems"]) == 1
+    assert "--data" in found["problems"][0]
+    assert found["data"] == {}
+    # 9,356 clips of fold 1, less 15 % that validate, in batches of 32.
+    assert found["steps_per_epoch"] == -(-round(9356 * 0.85) // 32) == 249
+    shown = command("train", "recipes/dfew.yaml", "--dry-run")
+    assert shown.returncode == 0
+    for words in ("problem", "--data", "lora_vision", "249 per epoch", "peak 4e-05", "GiB"):
+        assert words in shown.stdout
+    table = command("train", "csv", "--dry-run", "--json")
+    assert json.loads(table.stdout)["steps_per_epoch"] is None
+    assert "not known" in command("train", "csv", "--dry-run").stdout
+
+    # Split files without clips: counted all the same.
+    root = make_tree("mafw", tmp_path / "mafw")
+    for clip in (root / "clips").iterdir():
+        clip.unlink()
+    found = json.loads(command("train", "mafw", "--data", root, "--dry-run", "--json").stdout)
+    assert "33 clips are missing" in found["problems"][0]
+    parts = found["data"]["1"]
+    assert sum(part["n"] for part in parts.values()) == 33
+    assert parts["test"]["n"] == 11
 
 
 @pytest.fixture(scope="module")

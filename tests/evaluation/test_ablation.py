@@ -282,6 +282,17 @@ def test_labels_do_not_cover_each_other() -> None:
     assert {text.get_text() for text in figure.axes[0].texts} == {m.label for m in marks}
 
 
+def test_no_share_is_above_one_on_the_axis() -> None:
+    """Labels that stand upright above a whisker make the frame higher, not the scale."""
+    marks = [mark(1000 + i, 0.98, f"a rather long label {i}") for i in range(6)]
+    figure = draw(marks, "WAR")
+    axes = figure.axes[0]
+    assert axes.get_ylim()[1] > 1.05
+    ticks = list(axes.get_yticks())
+    assert len(ticks) > 1
+    assert max(ticks) <= 1
+
+
 def test_the_figure_takes_the_colours_of_the_page() -> None:
     svg = to_svg(draw([mark(10, 0.5, "base", "base"), mark(20, 0.6, "4", order=4.0)], "WAR"))
     assert svg.startswith("<svg")

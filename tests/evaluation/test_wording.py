@@ -160,3 +160,10 @@ def test_lists_in_words() -> None:
     assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "", "a", "a and b", "a, b and c",
     ]  # fmt: skip
+
+
+def test_a_difference_that_rounds_to_nothing_is_no_difference() -> None:
+    gains = {"video": (0.0, -0.02, 0.02), "audio": (0.4, 0.3, 0.5)}
+    text = caveat(scored((0.5, 0.4, 0.6), (0.5, 0.4, 0.6), gains=gains))
+    assert "score the same WAR as the face alone (95 % interval −2.0 to +2.0)" in text
+    assert "0.0 points" not in text

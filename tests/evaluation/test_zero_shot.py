@@ -301,6 +301,7 @@ def test_a_backbone_without_checkpoint_scores_any_labels(table, tmp_path, caplog
     facts = json.loads((out / "run.json").read_text())
     assert (facts["title"], facts["adaptation"]) == ("clips, zero-shot", "zero-shot")
     assert facts["parameters"]["trainable"] == 0
+    assert "random weights" in facts["corpus_note"]
     assert facts["parameters"]["total"] > 0
     assert "a photo of {an_adjective} face" in facts["prompts"]["vision"]
     page = (out / "report.html").read_text()
