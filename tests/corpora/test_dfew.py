@@ -101,6 +101,15 @@ def test_files_as_people_pass_them_on(tmp_path: Path, text: str) -> None:
     ]
 
 
+def test_the_folders_are_spelled_either_way(tmp_path: Path) -> None:
+    root = split(tmp_path, train=csv(TRAIN), test=csv(TEST))
+    expected = read(root)
+    for part in ("train", "test"):
+        folder = root / "EmoLabel_DataSplit" / f"{part}(single-labeled)"
+        folder.rename(folder.with_name(f"{part}(single_labeled)"))
+    assert read(root) == expected
+
+
 def test_a_file_that_could_be_either_is_refused_with_its_mend(tmp_path: Path) -> None:
     split(tmp_path, train="1,1\n2,2\n", test="3,6\n")
     with pytest.raises(CorpusError, match=r"run from 1 to 6.*--label-order 1-7") as caught:

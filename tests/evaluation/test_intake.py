@@ -132,3 +132,37 @@ def test_classes_come_in_the_order_of_the_logits(broken) -> None:
     assert known_to(own, corpus).labels == own
     with pytest.raises(CorpusError, match="--across"):
         known_to(LabelSet(["anger", "fear"]), corpus)
+
+
+def test_processes_share_the_batches_of_one(broken, monkeypatch) -> None:
+    """Each scores its own; together all; in batches that one process would have made."""
+    import numpy as np
+
+    from claip_emo.data.dataset import ClipDataset
+    from claip_emo.evaluation import processes
+    from claip_emo.evaluation.evaluate import score_corpus
+    from claip_emo.media.clip import ClipSpec
+    from claip_emo.model.batching import Scores
+
+    corpus = readable(read_fold("dfew", Place(broken[0]), 1), "skip")
+    dataset = ClipDataset(corpus, ClipSpec(num_frames=1, size_px=16, audio_s=0.2), None)
+    batches: list[tuple[str, ...]] = []
+
+    def scorer(batch, wanted):
+        batches.append(tuple(batch["ids"]))
+        even = np.full((len(batch["ids"]), 7), 1 / 7)
+        return {kind: Scores(np.log(even), even) for kind in wanted}
+
+    score_corpus(dataset, scorer, modalities=("av",), batch_size=4)
+    whole = [*batches]
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    shares = []
+    for rank in (0, 1):
+        batches.clear()
+        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
+        rows = score_corpus(dataset, scorer, modalities=("av",), batch_size=4)
+        assert sorted(rows.ids) == sorted(name for batch in batches for name in batch)
+        shares.append([*batches])
+    assert not set(shares[0]) & set(shares[1])
+    assert sorted([*shares[0], *shares[1]]) == sorted(whole)
+    assert abs(len(shares[0]) - len(shares[1])) <= 1

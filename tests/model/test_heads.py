@@ -174,6 +174,25 @@ def test_cross_attention_equals_the_layer_written_out() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("missing", ["voice", "face"])
+def test_cross_attention_with_one_of_them_missing_is_attention_of_one_token(missing: str) -> None:
+    """By hand: what is there attends to itself alone, and the other's place is zero."""
+    torch.manual_seed(3)
+    head = CrossAttentionFusion(5, 3, 4, width=8, heads=2).double()
+    with torch.no_grad():  # a norm without bias would hide that nobody looks at zeros
+        head.attention_norm.bias.add_(torch.randn(8, dtype=torch.float64))
+    voice, face = torch.randn(5, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    token = head.video_in.weight @ face if missing == "voice" else head.audio_in.weight @ voice
+    value = head.qkv(head.attention_norm(token))[16:]
+    token = token + head.attention_out(value)
+    nothing = torch.zeros(8, dtype=torch.float64)
+    places = [nothing, token] if missing == "voice" else [token, nothing]
+    expected = head.classifier(torch.cat(places))
+    given = [voice * (missing != "voice"), face * (missing != "face")]
+    found = head(given[0][None], given[1][None])[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 def fusion(name: str, modality: str = "av") -> torch.nn.Module:
     torch.manual_seed(0)
     head = build_fusion(ClaipEmoConfig(fusion=name, modality=modality), 12, 8)

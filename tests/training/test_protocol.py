@@ -1,15 +1,21 @@
 """Which part chooses the epoch, and which parts it must not see."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
+from claip_emo import ClaipEmoModel
 from claip_emo.corpora.base import CorpusError
 from claip_emo.evaluation.predictions import Predictions
 from claip_emo.metrics import summarise
 from claip_emo.recipe import parse_recipe
 from claip_emo.training.fit import train
+from claip_emo.training.trainer import newest_checkpoint
 
 from .conftest import described
 
@@ -47,6 +53,33 @@ def test_the_best_epoch_on_the_test_part(unsplit, tmp_path, quiet) -> None:
     assert facts["counts"] == {"train": 21, "validation": 0, "test": 7}
     page = (run.out / "report.html").read_text()
     assert "picked by its score on these very test clips" in page
+
+
+@pytest.mark.parametrize("selection", ["validation", "best_on_test", "last"])
+def test_the_weights_are_those_of_the_epoch_that_was_chosen(
+    unsplit, tmp_path, quiet, monkeypatch, selection: str
+) -> None:
+    """The second of three epochs scores best; only ``last`` does not care."""
+    told = iter([0.2, 0.9, 0.3])
+    monkeypatch.setattr(
+        "claip_emo.training.trainer.summarise",
+        lambda *_: SimpleNamespace(war=(score := next(told)), uar=score),
+    )
+    recipe = described(unsplit, epochs=3)
+    recipe["protocol"] = {"selection": selection, "zero_shot": False}
+    run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
+    state = run.out / "training_state"
+    chosen = state / "best" / "trained.safetensors"
+    last = newest_checkpoint(state) / "trained.safetensors"
+    if selection != "last":
+        with safe_open(chosen, "pt") as weights:
+            assert weights.metadata()["epoch"] == "2"
+    expected = load_file(last if selection == "last" else chosen)
+    model = dict(ClaipEmoModel.from_pretrained(run.out).named_parameters())
+    assert all(torch.equal(model[name], value) for name, value in expected.items())
+    if selection != "last":
+        other = load_file(last)
+        assert any(not torch.equal(other[name], value) for name, value in expected.items())
 
 
 def test_the_last_epoch_needs_no_validation(unsplit, tmp_path, quiet) -> None:
