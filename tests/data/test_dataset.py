@@ -56,7 +56,7 @@ def test_every_unreadable_clip_is_named(corpus, tmp_path) -> None:
 def test_a_batch(corpus) -> None:
     dataset = ClipDataset(corpus, SPEC, None)
     batch = collate([dataset[Draw(0, index)] for index in range(3)])
-    assert batch["frames"].shape == (3, 4, 32, 32, 3)
+    assert batch["frames"][batch["frame"]].shape == (3, 4, 32, 32, 3)
     assert batch["frames"].dtype == torch.uint8
     assert batch["waveforms"].shape == (3, 14_400)
     assert batch["labels"].tolist() == [SEVEN.index_of(s.label) for s in corpus.samples[:3]]

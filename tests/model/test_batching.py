@@ -1,5 +1,7 @@
 """Scoring: towers run once, views are averaged, masks are the model's missing modalities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,32 @@ def test_equal_seconds_are_heard_once(parts, monkeypatch) -> None:
     monkeypatch.setattr(model, "encode_audio", lambda mel: heard.append(len(mel)) or encode(mel))
     score(model, processor, stack([views, views]))
     assert heard == [2]
+
+
+def test_frames_that_views_share_are_encoded_once(parts, monkeypatch) -> None:
+    model, processor = parts
+    one, other = clip(8, audio=False), clip(9, views=1, audio=False)
+    shown = one.frames.reshape(6, 32, 32, 3)
+    views = np.array([[0, 1, 2], [2, 3, 3]])
+    shared = replace(one, frames=shown[views], frame_times_s=views / 25)
+    distinct = replace(shared, frame_times_s=None)
+    encoded = []
+    encode = model.encode_frames
+    monkeypatch.setattr(
+        model, "encode_frames", lambda pixels: encoded.append(len(pixels)) or encode(pixels)
+    )
+    found, expected = (
+        score(model, processor, stack([other, each, other]))["av"].logits
+        for each in (shared, distinct)
+    )
+    assert encoded == [3 + 4 + 3, 3 + 6 + 3]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_frames_of_one_time_that_differ_stay_apart(parts) -> None:
+    whole = clip(10, views=2, audio=False)  # all of its frames are shown at 0 s
+    batch = stack([whole])
+    np.testing.assert_array_equal(batch["frames"][batch["frame"]].numpy(), whole.frames)
 
 
 def test_the_temperature_softens(parts) -> None:

@@ -63,7 +63,7 @@ class Augmentation:
             "labels": soft_targets(batch["labels"], self.num_labels, self.label_smoothing),
         }
         if "frames" in batch:
-            inputs["pixel_values"] = self.frames(batch["frames"], rng)
+            inputs["pixel_values"] = self.frames(batch["frames"][batch["frame"]], rng)
         if bool(batch["has_audio"].any()):
             mel = self.processor(waveforms=batch["waveforms"], lengths=batch["lengths"])
             inputs["input_features"] = self.spectrogram(

@@ -156,15 +156,21 @@ class ZeroShotModel(nn.Module):
     def encode_video(self, pixel_values: Tensor) -> Tensor:
         """Turn frames (batch, time, channel, height, width) into embeddings (batch, P)."""
         batch, time = pixel_values.shape[:2]
-        pool = kind_of(self.config.vision_config, VISION).pool
-        pooled = pool(self.vision_tower, pixel_values.flatten(0, 1))
-        frames = self.language["vision"].embed_media(pooled).view(batch, time, -1)  # (B, T, P)
+        return self.over_time(self.encode_frames(pixel_values.flatten(0, 1)).view(batch, time, -1))
+
+    def encode_frames(self, pixels: Tensor) -> Tensor:
+        """Turn frames (frame, channel, height, width) into embeddings (frame, P)."""
+        encode = kind_of(self.config.vision_config, VISION).encode
+        return self.language["vision"].embed_media(encode(self.vision_tower, pixels))
+
+    def over_time(self, frames: Tensor) -> Tensor:
+        """Turn embeddings of frames (batch, time, P) into one for each clip, (batch, P)."""
         return functional.normalize(frames.mean(dim=1), dim=-1)
 
     def encode_audio(self, input_features: Tensor) -> Tensor:
         """Turn log-mels (batch, 1, time, mel) in dB into embeddings (batch, P)."""
-        pool = kind_of(self.config.audio_config, AUDIO).pool
-        return self.language["audio"].embed_media(pool(self.audio_tower, input_features))
+        encode = kind_of(self.config.audio_config, AUDIO).encode
+        return self.language["audio"].embed_media(encode(self.audio_tower, input_features))
 
     def fuse(self, video: Tensor, audio: Tensor) -> Tensor:
         """Turn embeddings (batch, P) of faces and voices into log probabilities (batch, classes).

@@ -1,7 +1,8 @@
 """Clips become one batch of uint8 frames and waveforms, and a batch becomes scores.
 
-A clip has one or more views. Equal seconds of sound are stacked once, so that the audio tower runs
-once per distinct segment however many views share it.
+A clip has one or more views, and views share frames and seconds. Equal frames and equal seconds of
+sound are stacked once, so that the towers run once for each however many views share it: the four
+views of the paper's protocol have 64 frames, of which a clip of 100 decoded frames has 25 distinct.
 """
 
 from __future__ import annotations
@@ -46,22 +47,62 @@ def stack(clips: Sequence[Clip]) -> dict[str, Tensor]:
     """Stack the views of clips.
 
     Returns:
-        ``frames`` (view, time, S, S, 3) uint8, zeros where a clip has no picture; ``waveforms``
-        (segment, samples) float32, zero-padded, one row per distinct segment; ``lengths``
-        (segment,); ``segment`` (view,), the row of each view's sound; ``has_video``, ``has_audio``
-        (view,) bool; ``clip`` (view,), the place of each view's clip.
+        ``frames`` (frame, S, S, 3) uint8, each distinct frame of a clip once, and ``frame``
+        (view, time), the places of each view's frames in it (0 where a clip has no picture), both
+        only if any clip has a picture; ``waveforms`` (segment, samples) float32, zero-padded, one
+        row per distinct segment; ``lengths`` (segment,); ``segment`` (view,), the row of each
+        view's sound; ``has_video``, ``has_audio`` (view,) bool; ``clip`` (view,), the place of each
+        view's clip.
     """
-    shape = next((clip.frames.shape[1:] for clip in clips if clip.frames is not None), None)
-    frames, segments, segment, has_video, has_audio, owner = [], [], [], [], [], []
-    for place, clip in enumerate(clips):
+    views = [clip.num_views for clip in clips]
+    owner = torch.arange(len(clips)).repeat_interleave(torch.tensor(views))
+    has_video = torch.tensor([clip.has_video for clip in clips])[owner]
+    has_audio = torch.tensor([clip.has_audio for clip in clips])[owner]
+    batch = {**_stack_sound(clips), "has_video": has_video, "has_audio": has_audio, "clip": owner}
+    if any(clip.frames is not None for clip in clips):
+        batch |= _stack_frames(clips)
+    return batch
+
+
+def _stack_frames(clips: Sequence[Clip]) -> dict[str, Tensor]:
+    length = next(clip.frames.shape[1] for clip in clips if clip.frames is not None)
+    frames: list[NDArray[np.uint8]] = []
+    places = []
+    for clip in clips:
+        if clip.frames is None:
+            places.append(np.zeros((clip.num_views, length), np.int64))
+            continue
+        first, place = _distinct(clip)
+        places.append(place + len(frames))
+        frames += list(clip.frames.reshape(-1, *clip.frames.shape[2:])[first])
+    return {
+        "frames": torch.from_numpy(np.stack(frames)),
+        "frame": torch.from_numpy(np.concatenate(places)),
+    }
+
+
+def _distinct(clip: Clip) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tell which frames of a clip's views are the same: shown at one time, with equal pixels.
+
+    Returns:
+        Places of the distinct frames among all (frame,), and which of them each is (view, time).
+    """
+    pictures = clip.frames.reshape(-1, *clip.frames.shape[2:])
+    every = np.arange(len(pictures))
+    times = every if clip.frame_times_s is None else clip.frame_times_s.reshape(-1)
+    _, first, place = np.unique(times, return_index=True, return_inverse=True)
+    again = np.flatnonzero(first[place] != every)
+    if not all(np.array_equal(pictures[i], pictures[first[place[i]]]) for i in again):
+        first = place = every
+    return first, place.reshape(clip.frames.shape[:2])
+
+
+def _stack_sound(clips: Sequence[Clip]) -> dict[str, Tensor]:
+    segments: list[NDArray[np.float32]] = []
+    segment = []
+    for clip in clips:
         rows: dict[tuple[float, float], int] = {}
         for view in range(clip.num_views):
-            owner.append(place)
-            has_video.append(clip.has_video)
-            has_audio.append(clip.has_audio)
-            if shape is not None:
-                shown = clip.frames[view] if clip.frames is not None else np.zeros(shape, np.uint8)
-                frames.append(shown)
             if not clip.has_audio:
                 segment.append(0)
                 continue
@@ -74,17 +115,11 @@ def stack(clips: Sequence[Clip]) -> dict[str, Tensor]:
     waveforms = np.zeros((len(segments), max(len(s) for s in segments)), np.float32)
     for row, samples in enumerate(segments):
         waveforms[row, : len(samples)] = samples
-    batch = {
+    return {
         "waveforms": torch.from_numpy(waveforms),
         "lengths": torch.tensor([len(samples) for samples in segments]),
         "segment": torch.tensor(segment),
-        "has_video": torch.tensor(has_video),
-        "has_audio": torch.tensor(has_audio),
-        "clip": torch.tensor(owner),
     }
-    if shape is not None:
-        batch["frames"] = torch.from_numpy(np.stack(frames))
-    return batch
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -124,8 +159,10 @@ def score(
     audio = torch.zeros(len(batch["clip"]), model.audio_width, device=model.device)
     if model.config.reads_video and batch["has_video"].any():
         seen = batch["has_video"].nonzero().squeeze(1)
-        pixels = processor(frames=batch["frames"][seen])["pixel_values"]
-        video[seen] = model.encode_video(pixels.to(model.head_dtype)).float()
+        pixels = processor(frames=batch["frames"][None])["pixel_values"][0]
+        shown = model.encode_frames(pixels.to(model.head_dtype))  # (frame, width)
+        places = batch["frame"][seen]
+        video[seen] = model.over_time(shown.to(model.head_dtype)[places]).float()
     if model.config.reads_audio and batch["has_audio"].any():
         mel = processor(waveforms=batch["waveforms"], lengths=batch["lengths"])["input_features"]
         heard = model.encode_audio(mel.to(model.head_dtype)).float()  # (segment, audio width)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from claip_emo.model import checkpoint as store
 from claip_emo.model.backbones import BackboneError, explain_missing
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.heads import build_fusion, build_temporal
+from claip_emo.model.parameters import count_parameters
+from claip_emo.model.precision import Precision
 from claip_emo.model.towers import (
     AUDIO,
     VISION,
@@ -26,7 +29,6 @@ from claip_emo.model.towers import (
     build_tower,
     kind_of,
     load_tower,
-    merge_adapters,
     settle,
 )
 
@@ -81,7 +83,8 @@ class ClaipEmoModel(PreTrainedModel):
         if config.reads_video:
             self.temporal = build_temporal(config, self.video_width)
         self.head = build_fusion(config, self.audio_width, self.video_width)
-        self.merged = False
+        self.merged = self.checkpointing = False
+        self._counted: dict[str, Any] | None = None  # of before the towers were packed
         self.post_init()
         adapt(self, config)
         if self.vision_tower is not None:
@@ -104,12 +107,19 @@ class ClaipEmoModel(PreTrainedModel):
     def encode_video(self, pixel_values: Tensor) -> Tensor:
         """Turn frames (batch, time, channel, height, width) into features (batch, video width)."""
         batch, time = pixel_values.shape[:2]
-        frames = self._vision.pool(self.vision_tower, pixel_values.flatten(0, 1))
-        return self.temporal(frames.view(batch, time, -1))
+        return self.over_time(self.encode_frames(pixel_values.flatten(0, 1)).view(batch, time, -1))
+
+    def encode_frames(self, pixels: Tensor) -> Tensor:
+        """Turn frames (frame, channel, height, width) into features (frame, video width)."""
+        return self._vision.encode(self.vision_tower, pixels, self.checkpointing)
+
+    def over_time(self, frames: Tensor) -> Tensor:
+        """Turn features of frames (batch, time, width) into features (batch, video width)."""
+        return self.temporal(frames)
 
     def encode_audio(self, input_features: Tensor) -> Tensor:
         """Turn log-mels (batch, 1, time, mel) in dB into features (batch, audio width)."""
-        return self._audio.pool(self.audio_tower, input_features)
+        return self._audio.encode(self.audio_tower, input_features, self.checkpointing)
 
     def fuse(self, video: Tensor, audio: Tensor) -> Tensor:
         """Turn features (batch, video width) and (batch, audio width) into logits."""
@@ -183,34 +193,56 @@ class ClaipEmoModel(PreTrainedModel):
 
     def count_parameters(self) -> dict[str, Any]:
         """Count parameters: ``total``, ``trainable``, ``share``, and ``parts`` of the trainable."""
-        parts = {
-            "lora_vision": 0,
-            "lora_audio": 0,
-            "vision": 0,
-            "audio": 0,
-            "temporal": 0,
-            "head": 0,
-        }
-        total = 0
-        for name, parameter in self.named_parameters():
-            total += parameter.numel()
-            if parameter.requires_grad:
-                part = name.partition(".")[0].removesuffix("_tower")
-                parts[f"lora_{part}" if ".lora_" in name else part] += parameter.numel()
-        trainable = sum(parts.values())
-        return {
-            "total": total,
-            "trainable": trainable,
-            "share": trainable / total,
-            "parts": {name: count for name, count in parts.items() if count},
-        }
+        return self._counted or count_parameters(self)
 
-    def merge(self) -> ClaipEmoModel:
-        """Fold LoRA into the towers for prediction; a merged model cannot be trained or saved."""
-        if not self.merged and self.config.adaptation == "lora":
-            merge_adapters(self)
+    def merge(self, precision: Precision = "fp32") -> ClaipEmoModel:
+        """Fold LoRA into the towers and lay their weights out for prediction, in place.
+
+        A merged model cannot be trained or saved.
+
+        Args:
+            precision: of the towers; the temporal module and the head stay as they are.
+
+        Raises:
+            TowerError: if a tower is there in float32 only.
+            ValueError: for int8 on another device than the CPU.
+        """
+        if not self.merged:
+            self._counted = self.count_parameters()
+            self._pack(precision)
             self.merged = True
         return self.eval()
+
+    @contextmanager
+    def packed(self, precision: Precision = "fp32") -> Iterator[None]:
+        """Predict as a merged model does for a while, with the weights of now, then be as before.
+
+        Towers that cannot be laid out anew stay as they are.
+        """
+        towers, training = (self.vision_tower, self.audio_tower), self.training
+        self.eval()
+        if not self.merged:
+            self._pack(precision, only_copies=True)
+        try:
+            yield
+        finally:
+            self.vision_tower, self.audio_tower = towers
+            self.train(training)
+
+    def _pack(self, precision: Precision, *, only_copies: bool = False) -> None:
+        for role, kind in (("vision", "_vision"), ("audio", "_audio")):
+            tower = getattr(self, f"{role}_tower")
+            if tower is None or (only_copies and getattr(self, kind).packed is None):
+                continue
+            setattr(self, f"{role}_tower", getattr(self, kind).pack(tower, precision))
+
+    def gradient_checkpointing_enable(self, *_: Any, **__: Any) -> None:
+        """Keep only the inputs of the towers' layers, and compute the rest again going back."""
+        self.checkpointing = True
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep what the backward pass reads."""
+        self.checkpointing = False
 
     def trained_state(self) -> dict[str, Tensor]:
         """Return what training changes: trainable parameters; with ``full`` also buffers."""

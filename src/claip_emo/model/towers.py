@@ -23,7 +23,9 @@ from transformers.models.clip.modeling_clip import CLIPVisionModel
 from transformers.models.resnet.modeling_resnet import ResNetModel
 
 from claip_emo.hub import reachable
+from claip_emo.model import clip_vit, htsat
 from claip_emo.model.configuration import ClaipEmoConfig
+from claip_emo.model.precision import Precision
 
 MEL_CENTRE_DB = -40.0  # a log-mel of speech lies between -100 and 20 dB; HTS-AT has a batch norm
 MEL_SPREAD_DB = 20.0  # for this, a ResNet has nothing at its input
@@ -43,40 +45,60 @@ class TowerKind:
     Attributes:
         model: the class that transformers builds it with.
         lora_targets: regular expression over module names inside the tower.
-        pool: (tower, its input) -> one vector per sample, (batch, width).
+        pool: (tower, its input, checkpointing: bool) -> one vector per sample, (batch, width);
+            gradients reach what is trained.
         width: configuration -> width of that vector.
         overrides: settings that hold here whatever a checkpoint's configuration says.
         prefix: what the names of the weights begin with in the whole two-tower checkpoint, where
             transformers does not know it itself.
         memory_format: how weights lie in memory; convolutions are a third faster with their
             channels last.
+        packed: (tower, precision) -> a module that does what ``pool`` does, for prediction only;
+            None: the tower itself predicts, with its adapters merged.
+        checkpoints: whether ``pool`` can compute activations again instead of keeping them.
     """
 
     model: type[PreTrainedModel]
     lora_targets: str
-    pool: Callable[[nn.Module, Tensor], Tensor]
+    pool: Callable[..., Tensor]
     width: Callable[[PreTrainedConfig], int]
     overrides: tuple[tuple[str, Any], ...] = ()
     prefix: str | None = None
     memory_format: torch.memory_format = torch.contiguous_format
+    packed: Callable[[nn.Module, Precision], nn.Module] | None = None
+    checkpoints: bool = False
+
+    def encode(self, tower: nn.Module, inputs: Tensor, checkpointing: bool = False) -> Tensor:
+        """Encode with a tower as transformers has it, or with one that was packed."""
+        if isinstance(tower, self.model):
+            return self.pool(tower, inputs, checkpointing=checkpointing)
+        return tower(inputs)
+
+    def pack(self, tower: nn.Module, precision: Precision) -> nn.Module:
+        """Return what predicts as the tower does, with its adapters folded in.
+
+        The tower is left as it is where it is laid out anew, else its adapters are merged.
+
+        Raises:
+            TowerError: if the architecture is there in float32 only.
+        """
+        if self.packed is not None:
+            return self.packed(tower, precision)
+        if precision != "fp32":
+            raise TowerError(
+                f"A {tower.config.model_type} tower predicts in fp32 only; choose --precision fp32."
+            )
+        merge_adapters(tower)
+        return tower
 
 
-def _clip_pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
-    return tower(pixel_values=pixels).pooler_output  # the CLS after the last norm, unprojected
-
-
-def _clap_pooled(tower: nn.Module, mel: Tensor) -> Tensor:
-    # No clip is ever marked longer: they are cut to the tower's length before the mel.
-    return tower(input_features=mel).pooler_output  # mean over tokens, unprojected
-
-
-def _resnet_pooled(tower: nn.Module, pixels: Tensor) -> Tensor:
+def _resnet_pooled(tower: nn.Module, pixels: Tensor, checkpointing: bool = False) -> Tensor:
     # Normalised as CLIP's pooled output is: the temporal module's positions are N(0, 1).
     pooled = tower(pixel_values=pixels).pooler_output.flatten(1)
     return functional.layer_norm(pooled, pooled.shape[-1:])
 
 
-def _resnet_over_time(tower: nn.Module, mel: Tensor) -> Tensor:
+def _resnet_over_time(tower: nn.Module, mel: Tensor, checkpointing: bool = False) -> Tensor:
     """Pool mean and maximum over time, and keep the coarse frequency axis: pitch lives there."""
     scaled = (mel - MEL_CENTRE_DB) / MEL_SPREAD_DB
     maps = tower(pixel_values=scaled).last_hidden_state  # (B, C, time, frequency)
@@ -97,8 +119,10 @@ VISION: dict[str, TowerKind] = {
     "clip_vision_model": TowerKind(
         CLIPVisionModel,
         r".*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)",
-        _clip_pooled,
+        clip_vit.pooled,
         lambda config: config.hidden_size,
+        packed=clip_vit.PackedCLIPVision,
+        checkpoints=True,
     ),
     "resnet": TowerKind(
         ResNetModel,
@@ -114,12 +138,14 @@ AUDIO: dict[str, TowerKind] = {
         # Attention output and both MLP layers; the fused qkv of the original, here query, key and
         # value, and the patch convolution are left alone.
         r".*\.blocks\..*\.(attention\.output|intermediate|output)\.dense",
-        _clap_pooled,
+        htsat.pooled,
         lambda config: config.patch_embeds_hidden_size * 2 ** (len(config.depths) - 1),
         # Fused weights without the fusion branch give the same output (clips are never longer);
         # the dropouts are those of the paper's HTS-AT: none but stochastic depth.
         (("enable_fusion", False), ("hidden_dropout_prob", 0.0), ("drop_path_rate", 0.1)),
         prefix="audio_model.",
+        packed=htsat.PackedHTSAT,
+        checkpoints=True,
     ),
     "resnet": TowerKind(
         ResNetModel,

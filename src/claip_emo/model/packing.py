@@ -1,0 +1,130 @@
+"""Weights laid out for prediction: LoRA folded in, in float32, bfloat16 or 8-bit integers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from claip_emo.model.precision import Precision
+
+ADAPTER = "default"  # the name peft gives to a model's only adapter
+INT8_MOST = 127
+
+
+def effective(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias of a linear layer, an adapter that is not merged folded in.
+
+    Args:
+        module: a linear layer, plain or with LoRA beside it; it is left as it is.
+
+    Returns:
+        (out, in) and (out,), detached, float32.
+    """
+    if not isinstance(module, LoraLayer):
+        bias = module.bias
+        return module.weight.detach().float(), None if bias is None else bias.detach().float()
+    weight, bias = effective(module.get_base_layer())
+    if not module.merged:
+        weight = weight + module.get_delta_weight(ADAPTER).detach().float()
+    return weight, bias
+
+
+def stacked(modules: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
+    """Return several linear layers of one input as one: weights (sum of outs, in), biases."""
+    weights, biases = zip(*(effective(module) for module in modules), strict=True)
+    if all(bias is None for bias in biases):
+        return torch.cat(weights), None
+    filled = [
+        weight.new_zeros(len(weight)) if bias is None else bias
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
+    return torch.cat(weights), torch.cat(filled)
+
+
+class PackedLinear(nn.Module):
+    """A linear layer for prediction only.
+
+    - ``fp32``: as it is.
+    - ``bf16``: weights in bfloat16; on the CPU in the blocked order of oneDNN, which would else
+      reorder them in every call.
+    - ``int8``: weights as 8-bit integers with a scale per output, activations as 8-bit integers
+      with a scale per call; on the CPU only.
+
+    The input may be float32 or bfloat16; the output is bfloat16 where the precision is, else
+    float32.
+
+    Args:
+        weight: (out, in).
+        bias: (out,), or None.
+        precision: of the product.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, precision: Precision = "fp32"):
+        """Lay out the weights.
+
+        Raises:
+            ValueError: for int8 on another device than the CPU.
+        """
+        super().__init__()
+        self.precision = precision
+        self.blocked = False
+        if precision == "int8":
+            if weight.device.type != "cpu":
+                raise ValueError(
+                    "int8 is for the CPU only; choose --precision bf16 or fp32, or --device cpu."
+                )
+            self._int8 = _quantised(weight, bias)
+            return
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        weight = weight.to(dtype).contiguous()
+        if precision == "bf16" and weight.device.type == "cpu" and blocks_bf16():
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+            self.blocked = True
+        self.weight = weight
+        self.bias = None if bias is None else bias.to(dtype).contiguous()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return inputs (..., in) times the weights plus the bias, (..., out)."""
+        if self.precision == "int8":
+            return torch.ops.quantized.linear_dynamic(inputs.float(), self._int8, not has_vnni())
+        inputs = inputs.to(torch.bfloat16 if self.precision == "bf16" else torch.float32)
+        if self.blocked:
+            return torch.ops.mkldnn._linear_pointwise(
+                inputs, self.weight, self.bias, "none", [], ""
+            )
+        return functional.linear(inputs, self.weight, self.bias)
+
+
+def _quantised(weight: Tensor, bias: Tensor | None) -> torch.ScriptObject:
+    scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / INT8_MOST
+    zeros = torch.zeros(len(weight), dtype=torch.long)
+    with warnings.catch_warnings():  # the only door to this kernel; to be moved when torch moves it
+        warnings.simplefilter("ignore")
+        as_int8 = torch.quantize_per_channel(weight.float(), scales, zeros, 0, torch.qint8)
+    return torch.ops.quantized.linear_prepack(as_int8, None if bias is None else bias.float())
+
+
+def has_vnni() -> bool:
+    """Say whether the CPU adds products of 8-bit integers in 32 bits.
+
+    Without it sums of two products saturate at 16 bits, so that activations get 7 bits.
+    """
+    return bool(torch.cpu._is_vnni_supported())
+
+
+@cache
+def blocks_bf16() -> bool:
+    """Say whether oneDNN takes bfloat16 weights in its own order on this machine: it is tried."""
+    square = torch.eye(32, dtype=torch.bfloat16)
+    try:
+        blocked = torch.ops.mkldnn._reorder_linear_weight(square)
+        found = torch.ops.mkldnn._linear_pointwise(square, blocked, None, "none", [], "")
+    except (AttributeError, RuntimeError):  # no oneDNN, or a CPU without the instructions
+        return False
+    return bool(torch.equal(found, square))

@@ -1,0 +1,75 @@
+"""Weights laid out for prediction."""
+
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+from torch.nn import functional
+
+from claip_emo.model.packing import PackedLinear, effective, stacked
+
+
+def adapted() -> nn.Module:
+    torch.manual_seed(0)
+    holder = nn.ModuleDict({"one": nn.Linear(16, 8)})
+    inject_adapter_in_model(LoraConfig(r=2, lora_alpha=8, target_modules="one"), holder)
+    nn.init.normal_(holder["one"].lora_B["default"].weight)
+    return holder["one"].eval()
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_adapters_are_folded_in_once_and_the_layer_is_left_as_it_is(merged: bool) -> None:
+    layer = adapted()
+    inputs = torch.randn(3, 16)
+    expected = layer(inputs)
+    if merged:
+        layer.merge()
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    torch.testing.assert_close(functional.linear(inputs, *effective(layer)), expected)
+    assert layer.merged == merged
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_layers_of_one_input_become_one() -> None:
+    layers = [nn.Linear(6, 4), nn.Linear(6, 3, bias=False)]
+    inputs = torch.randn(2, 6)
+    expected = torch.cat([layer(inputs) for layer in layers], dim=1)
+    torch.testing.assert_close(functional.linear(inputs, *stacked(layers)), expected)
+    assert stacked(layers[1:])[1] is None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_precision_is_close_to_the_layer(bias: bool) -> None:
+    torch.manual_seed(1)
+    layer = nn.Linear(64, 32, bias=bias)
+    inputs = torch.randn(5, 7, 64)
+    expected = layer(inputs)
+    weights = effective(layer)
+    assert torch.equal(PackedLinear(*weights, "fp32")(inputs), expected)
+    assert torch.equal(
+        PackedLinear(*weights, "fp32")(inputs.bfloat16()), layer(inputs.bfloat16().float())
+    )
+    half = PackedLinear(*weights, "bf16")(inputs)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), expected, rtol=0.02, atol=0.02)
+    small = PackedLinear(*weights, "int8")(inputs)
+    assert small.dtype == torch.float32
+    assert functional.cosine_similarity(small, expected, dim=-1).min() > 0.999
+    assert not torch.allclose(small, expected, rtol=1e-4)  # it is 8-bit arithmetic
+
+
+def test_integers_have_a_scale_for_each_output() -> None:
+    weight = torch.randn(4, 32) * torch.tensor([[1e-3], [1.0], [30.0], [0.0]])
+    inputs = torch.randn(9, 32)
+    found = PackedLinear(weight, None, "int8")(inputs)
+    expected = inputs @ weight.t()
+    for column in range(3):
+        error = (found[:, column] - expected[:, column]).abs().max()
+        assert error < 0.03 * expected[:, column].abs().max()
+    assert not found[:, 3].any()
+
+
+def test_integers_are_for_the_cpu() -> None:
+    with pytest.raises(ValueError, match="--precision bf16 or fp32"):
+        PackedLinear(torch.empty(2, 2, device="meta"), None, "int8")
