@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from claip_emo.allocation import keep_freed_memory
+
 
 class Detector(StrEnum):
     """How faces are found."""
@@ -116,12 +118,13 @@ def overrides_of(
 
 
 def begin(threads: int | None = None) -> None:
-    """Set up logging to stderr and the number of threads; import torch only now."""
+    """Set up logging to stderr, memory and the number of threads; import torch only now."""
     logging.basicConfig(
         level=os.environ.get("CLAIP_EMO_LOG", "WARNING"),
         format="%(message)s",
         handlers=[RichHandler(console=console, show_path=False, show_time=False)],
     )
+    keep_freed_memory()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if threads is not None:
