@@ -42,9 +42,9 @@ def pooled(tower: ClapAudioModel, mel: Tensor, *, checkpointing: bool = False) -
         ValueError: for a tower with fusion, or a mel that is larger than the tower takes.
     """
     encoder, config = tower.audio_encoder, tower.config
-    embed = encoder.patch_embed
+    layout, embed = _windows(config, mel.device), encoder.patch_embed
     tokens = _embedded(mel, config, encoder.batch_norm, embed.proj, embed.norm)
-    for windows, stage in zip(_windows(config, mel.device), encoder.layers, strict=True):
+    for windows, stage in zip(layout, encoder.layers, strict=True):
         blocks = [
             _Block(block, windows, place, config.hidden_act)
             for place, block in enumerate(stage.blocks)
@@ -72,11 +72,11 @@ class _Block:
 
     def look(self, stream: Tensor) -> Sequence[Tensor]:
         attention = self.block.attention.self
-        names = [attention.query, attention.key, attention.value]
+        layers = [attention.query, attention.key, attention.value]
         norm = LayerNorm.of(self.block.layernorm_before)
         if self.real is None:
-            return project(stream, names, norm)
-        return project(norm(stream) * self.real, names)
+            return project(stream, layers, norm)
+        return project(norm(stream) * self.real, layers)
 
     def join(self, heads: Tensor) -> Tensor:
         output = self.block.attention.output
@@ -140,8 +140,8 @@ class PackedHTSAT(nn.Module):
         Raises:
             ValueError: for a mel that is larger than the tower takes.
         """
-        norms = self.batch_norm, self.patches, self.patch_norm
-        tokens = _embedded(mel.float(), self.config, *norms)
+        stem = self.batch_norm, self.patches, self.patch_norm
+        tokens = _embedded(mel.float(), self.config, *stem)
         for place, (windows, blocks) in enumerate(zip(self.windows, self.stages, strict=True)):
             tokens = _through(blocks, windows, tokens)
             if place < len(self.merges):
@@ -168,8 +168,8 @@ class _PackedBlock(nn.Module):
         self.real = windows.real.get(self.shift)
         self.norm_before = _frozen(block.layernorm_before)
         self.norm_after = _frozen(block.layernorm_after)
-        inputs = [attention.query, attention.key, attention.value]
-        self.query_key_value = PackedLinear(*stacked(inputs), precision)
+        layers = [attention.query, attention.key, attention.value]
+        self.query_key_value = PackedLinear(*stacked(layers), precision)
         self.out = PackedLinear(*effective(block.attention.output.dense), precision)
         self.up = PackedLinear(*effective(block.intermediate.dense), precision)
         self.down = PackedLinear(*effective(block.output.dense), precision)
@@ -241,11 +241,20 @@ def _bias(attention: nn.Module, masks: Tensor) -> Tensor:
     """Return what is added to the scores: (kinds of windows, heads, tokens, tokens)."""
     index = attention.relative_position_index
     bias = attention.relative_position_bias_table[index.flatten()]
-    return bias.t().unflatten(1, index.shape) + masks[:, None]
+    bias = bias.t().contiguous()  # kernels of attention want rows that lie together
+    return bias.unflatten(1, index.shape) + masks[:, None]
 
 
 def _windows(config: ClapAudioConfig, device: torch.device) -> list[Windows]:
-    """Return the windows of each stage."""
+    """Return the windows of each stage.
+
+    Raises:
+        ValueError: for a tower with fusion.
+    """
+    if config.enable_fusion:
+        raise ValueError(
+            "HTS-AT is computed without its fusion branch; load the tower with enable_fusion=False."
+        )
     stride = config.patch_stride
     rows, columns = (stride, stride) if isinstance(stride, int) else stride
     height, width = config.spec_size // rows, config.spec_size // columns
@@ -259,10 +268,6 @@ def _embedded(
     mel: Tensor, config: ClapAudioConfig, batch_norm: nn.Module, patches: nn.Module, norm: nn.Module
 ) -> Tensor:
     """Return the patches of log-mels as tokens (batch, height * width, width)."""
-    if config.enable_fusion:
-        raise ValueError(
-            "HTS-AT is computed without its fusion branch; load the tower with enable_fusion=False."
-        )
     normed = batch_norm(mel.transpose(1, 3)).transpose(1, 3)
     return norm(patches(_image(normed, config)).flatten(2).transpose(1, 2))
 
