@@ -94,6 +94,38 @@ def test_good_files_end_with_0_and_a_table(command, run_folder, zoo) -> None:
     assert "video + audio" in done.stdout
 
 
+def test_precision_and_batch_size_reach_the_recogniser(
+    command, run_folder, zoo, monkeypatch
+) -> None:
+    from claip_emo import EmotionRecognizer
+
+    made, asked = EmotionRecognizer.__init__, []
+    many = EmotionRecognizer.many
+
+    def noted(self, *arguments, **settings):
+        asked.append(settings["precision"])
+        made(self, *arguments, **settings)
+
+    def batched(self, paths, **settings):
+        asked.append(settings["batch_size"])
+        return many(self, paths, **settings)
+
+    monkeypatch.setattr(EmotionRecognizer, "__init__", noted)
+    monkeypatch.setattr(EmotionRecognizer, "many", batched)
+    files = zoo / "both.mp4", zoo / "sound.wav", zoo / "no_sound.mp4"
+    rows = {}
+    for more in ((), ("--precision", "int8", "--batch-size", "1")):
+        done = command("predict", *files, "--model", run_folder, "--json", *more)
+        assert done.returncode == 0, done.stderr
+        rows[more] = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [set(row) for row in rows[more]] == [KEYS] * 3
+    assert asked == ["auto", 8, "int8", 1]
+    plain, narrow = ([row["scores"] for row in found] for found in rows.values())
+    assert plain != narrow
+    for one, other in zip(plain, narrow, strict=True):
+        assert other == pytest.approx(one, abs=0.05)
+
+
 def test_names_that_are_markup_are_shown_as_they_are(command, run_folder, zoo, tmp_path) -> None:
     for name in ("a[red]b.mp4", "x[bold].mp4"):
         shutil.copy(zoo / "both.mp4", tmp_path / name)
@@ -183,6 +215,8 @@ def test_a_folder_stands_for_its_files_or_for_its_frames(command, run_folder, zo
         (["--model", "{run}", "--face-detector", "yunet"], "--face-model FILE"),
         (["--model", "{run}", "--device", "tpu"], "Unknown device"),
         (["--model", "{run}", "--modality", "smell"], "--modality"),
+        (["--model", "{run}", "--precision", "fp8"], "--precision"),
+        (["--model", "{run}", "--batch-size", "0"], "--batch-size"),
         ([], "--model"),
     ],
 )

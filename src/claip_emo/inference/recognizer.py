@@ -2,77 +2,43 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from claip_emo.inference.pipeline import (
+    MOST_READERS,
+    Loaded,
+    Pace,
+    PacedDetector,
+    batches,
+    read_ahead,
+)
+from claip_emo.inference.result import EmotionResult, Faces, failed
 from claip_emo.labels import LabelSet
 from claip_emo.media.clip import SILENT, Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
-from claip_emo.media.faces import make_detector
+from claip_emo.media.faces import FaceDetector, make_detector
 from claip_emo.model.batching import READS, Modality, ModalityError, score, stack
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.precision import PrecisionChoice, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
-
-logger = logging.getLogger(__name__)
 
 PREDICT_MAX_FPS = 35.0
 """Above this rate a file is first thinned to 25-30 frames a second, what towers were trained on."""
 
+BATCH_SIZE = 8  # views, 128 frames: four clips of 10 s
+FRAMES_AHEAD = 4  # decoded while faces are sought in those before
+
 ModalityChoice = Literal["av", "video", "audio"]
 _MASKS: dict[str, Modality] = {"av": "av", "video": "v", "audio": "a"}
-
-
-@dataclass(frozen=True, slots=True)
-class Faces:
-    """Where the face was.
-
-    Attributes:
-        times_s: (view, time), when each sampled frame is shown.
-        boxes_px: (view, time, 4), x0 y0 x1 y1 of the square that was cropped.
-    """
-
-    times_s: np.ndarray
-    boxes_px: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class EmotionResult:
-    """What was recognised in one file, or why nothing could be.
-
-    Attributes:
-        path: the file as it was given.
-        label: the most probable emotion.
-        scores: probability of each emotion; they sum to 1.
-        duration_s: length of the file.
-        face_rate: share of the sampled frames in which the face was found; None without picture
-            or where no detector was asked.
-        modalities: what was used, of ``video`` and ``audio``.
-        warnings: what a reader of the result should know.
-        error: why there is no result; None where there is one.
-        faces: where the face was, for callers in Python; not part of the JSON.
-    """
-
-    path: str
-    label: str | None = None
-    scores: dict[str, float] | None = None
-    duration_s: float | None = None
-    face_rate: float | None = None
-    modalities: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    error: str | None = None
-    faces: Faces | None = field(default=None, compare=False, repr=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row that ``claip-emo predict --json`` prints."""
-        row = asdict(self)
-        del row["faces"]
-        return row | {"modalities": list(self.modalities), "warnings": list(self.warnings)}
 
 
 class EmotionRecognizer:
@@ -83,6 +49,7 @@ class EmotionRecognizer:
         processor: what the model's towers want to see.
         face_detector: overrides the checkpoint's detector.
         face_model: YuNet's model file, where it is not to come from the hub.
+        precision: number format of the towers; ``auto`` is the faster of fp32 and bf16.
     """
 
     def __init__(
@@ -92,13 +59,15 @@ class EmotionRecognizer:
         *,
         face_detector: Literal["auto", "yunet", "haar", "none"] | None = None,
         face_model: str | Path | None = None,
+        precision: PrecisionChoice = "auto",
     ):
         """Merge the adapters and make the detector.
 
         Raises:
             FaceModelError: if the detector's model file is missing or broken.
+            ValueError: if the model's device does not compute in the precision.
         """
-        self.model = model.merge()
+        self.model = model.merge(resolve_precision(precision, model.device, model.config))
         self.processor = processor
         kind = face_detector or processor.settings.face_detector
         if not model.config.reads_video:
@@ -113,6 +82,7 @@ class EmotionRecognizer:
         device: str = "auto",
         face_detector: Literal["auto", "yunet", "haar", "none"] | None = None,
         face_model: str | Path | None = None,
+        precision: PrecisionChoice = "auto",
         **hub: Any,
     ) -> EmotionRecognizer:
         """Load a recogniser from a run's folder, its ``model/``, or a hub id.
@@ -120,10 +90,17 @@ class EmotionRecognizer:
         Raises:
             CheckpointError: if it is no checkpoint.
             BackboneError: if the towers it refers to cannot be had.
+            ValueError: if there is no such device, or it does not compute in the precision.
         """
         model = ClaipEmoModel.from_pretrained(source, **hub).to(pick_device(device))
         processor = ClaipEmoProcessor.from_pretrained(source, **hub)
-        return cls(model, processor, face_detector=face_detector, face_model=face_model)
+        return cls(
+            model,
+            processor,
+            face_detector=face_detector,
+            face_model=face_model,
+            precision=precision,
+        )
 
     @property
     def labels(self) -> LabelSet:
@@ -155,9 +132,21 @@ class EmotionRecognizer:
             MediaError: if the file yields nothing that the model reads.
             ModalityError: if the model does not read the modality that is asked for.
         """
-        spec = self._spec(self._mask(modality))
+        return self._load(path, self._mask(modality), self.detector, FRAMES_AHEAD, audio)
+
+    def _load(
+        self,
+        path: str | Path,
+        mask: Modality,
+        detector: FaceDetector | None,
+        frames_ahead: int,
+        audio: str | Path | None = None,
+    ) -> Clip:
+        spec = self._spec(mask)
         try:
-            return load_clip(path, spec, detector=self.detector, audio_path=audio)
+            return load_clip(
+                path, spec, detector=detector, audio_path=audio, frames_ahead=frames_ahead
+            )
         except MediaError:
             if self.model.config.modality == "av":
                 raise
@@ -205,9 +194,89 @@ class EmotionRecognizer:
             MediaError: if a model of one modality finds nothing of it in the clip.
             ModalityError: if the model does not read the modality that is asked for.
         """
-        mask = self._mask(modality)
         self._check(clip, path or clip.path)
-        scores = score(self.model, self.processor, stack([clip]), (mask,))[mask].probabilities[0]
+        return self._results([clip], [path or clip.path], self._mask(modality))[0]
+
+    def many(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        modality: ModalityChoice = "av",
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[EmotionResult]:
+        """Recognise many files, one row each, in their order; a bad file is a row with its error.
+
+        Files are read ahead by threads of their own, as many as torch has, and scored in batches.
+        Closing the iterator ends them.
+
+        Args:
+            paths: what ``__call__`` takes; they are taken one by one, as there is room.
+            modality: use face and voice, or only one of them; ``av`` is what the model reads.
+            batch_size: views that are scored at once; a file of up to 10 s has one or two.
+
+        Raises:
+            ModalityError: if the model does not read the modality that is asked for.
+            ValueError: if the batch size is below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
+        return self._many(paths, self._mask(modality), batch_size)
+
+    def _many(
+        self, paths: Iterable[str | Path], mask: Modality, batch_size: int
+    ) -> Iterator[EmotionResult]:
+        pace = Pace()
+        detector = None if self.detector is None else PacedDetector(self.detector, pace)
+        waiting = iter(paths)
+        first = list(islice(waiting, 2))
+        frames_ahead = FRAMES_AHEAD if len(first) == 1 else 0  # several files overlap as they are
+
+        def load(path: str | Path) -> Clip:
+            pace.wait()
+            clip = self._load(path, mask, detector, frames_ahead)
+            self._check(clip, str(path))
+            return clip
+
+        readers = min(torch.get_num_threads(), MOST_READERS)
+        on_cpu = self.model.device.type == "cpu"
+        num_frames = self.processor.settings.num_frames
+        every, most = chain(first, waiting), batch_size + readers
+        reading = read_ahead(load, every, pace, readers=readers, most=most)
+        with closing(reading) as loaded:
+            for batch in batches(loaded, num_frames, batch_size):
+                with pace.paused() if on_cpu else nullcontext():
+                    rows = self._rows(batch, mask)
+                yield from rows
+
+    def _rows(self, loaded: list[Loaded[str | Path]], mask: Modality) -> list[EmotionResult]:
+        """Score what could be loaded, at once; where that fails, one by one."""
+        good = [(str(path), clip) for path, clip in loaded if isinstance(clip, Clip)]
+        try:
+            scored = iter(self._results([c for _, c in good], [p for p, _ in good], mask))
+        except Exception as error:  # whatever one file does, the others go on
+            if len(loaded) == 1:
+                return [failed(str(path), error) for path, _ in loaded]
+            return [row for one in loaded for row in self._rows([one], mask)]
+        return [
+            next(scored) if isinstance(found, Clip) else failed(str(path), found)
+            for path, found in loaded
+        ]
+
+    def _results(
+        self, clips: Sequence[Clip], paths: Sequence[str], mask: Modality
+    ) -> list[EmotionResult]:
+        """Score clips that have something of what is scored, in one batch."""
+        if not clips:
+            return []
+        scores = score(self.model, self.processor, stack(clips), (mask,))[mask].probabilities
+        return [
+            self._result(clip, path, mask, row)
+            for clip, path, row in zip(clips, paths, scores, strict=True)
+        ]
+
+    def _result(
+        self, clip: Clip, path: str, mask: Modality, scores: NDArray[np.float64]
+    ) -> EmotionResult:
         used = [
             name
             for name, present in (("video", clip.has_video), ("audio", clip.has_audio))
@@ -218,7 +287,7 @@ class EmotionRecognizer:
         if clip.face_boxes_px is not None and clip.frame_times_s is not None:
             faces = Faces(clip.frame_times_s, clip.face_boxes_px)
         return EmotionResult(
-            path=path or clip.path,
+            path=path,
             label=names[int(scores.argmax())],
             scores={name: float(value) for name, value in zip(names, scores, strict=True)},
             duration_s=float(clip.duration_s),
@@ -227,26 +296,6 @@ class EmotionRecognizer:
             warnings=clip.warnings,
             faces=faces,
         )
-
-    def many(
-        self, paths: Iterable[str | Path], *, modality: ModalityChoice = "av"
-    ) -> Iterator[EmotionResult]:
-        """Recognise many files, one row each; a bad file is a row with its error."""
-        for path in paths:
-            try:
-                result = self(path, modality=modality)
-            except ModalityError:  # a wrong question is wrong for every file
-                raise
-            except (MediaError, OSError) as error:
-                result = EmotionResult(str(path), error=str(error) or type(error).__name__)
-            except Exception as error:  # whatever one file does, the others go on
-                logger.info("%s failed", path, exc_info=True)
-                result = EmotionResult(
-                    str(path),
-                    error=f"{path}: it cannot be handled ({type(error).__name__}: {error}); "
-                    "CLAIP_EMO_LOG=INFO shows where.",
-                )
-            yield result
 
 
 def pick_device(name: str) -> torch.device:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +28,9 @@ from claip_emo.media.spec import (
 from claip_emo.media.tracks import squares
 
 __all__ = ["Clip", "ClipSpec", "load_clip"]
+
+Boxes = NDArray[np.float32]
+Item = TypeVar("Item")
 
 SILENCE = 1e-4  # peak below which sound carries nothing, -80 dB of full scale
 FACE_SOURCE_PX = 1280  # longest side of the frames that faces are cut from
@@ -82,6 +89,7 @@ def load_clip(
     detector: FaceDetector | None = None,
     audio_path: str | Path | None = None,
     rng: np.random.Generator | None = None,
+    frames_ahead: int = 0,
 ) -> Clip:
     """Read a clip from a video, a sound file, or a folder of frames.
 
@@ -94,20 +102,23 @@ def load_clip(
         detector: finds the face that is cropped; None: the middle square of the frame.
         audio_path: take the sound from this file instead.
         rng: draw one random training window; None: test views.
+        frames_ahead: how many frames a thread of its own decodes at most while faces are sought in
+            those before; 0: one thing after the other, for who reads several files at once.
 
     Raises:
         MediaError: if the file yields nothing; the message says what was wrong with which file.
     """
     spec = spec or ClipSpec()
     source = open_source(path, video=spec.video, audio=spec.audio, audio_path=audio_path)
-    frames, times, boxes, rate = None, None, None, None
+    times, frames, boxes, rate, faces = None, None, None, None, None
+    views, pictures = np.zeros((0, 0), np.int64), dict[int, Frame]()
     warnings: list[str] = []
     if len(source.times_s):
         views = choose_frames(source.times_s, source.duration_s, spec, rng)
-        pictures = _pictures(source, views, spec, detector)
+        pictures, faces = _pictures(source, views, spec, detector, frames_ahead)
         if len(pictures) < len(np.unique(views)) and source.recount() and len(source.times_s):
             views = choose_frames(source.times_s, source.duration_s, spec, rng)
-            pictures = _pictures(source, views, spec, detector)
+            pictures, faces = _pictures(source, views, spec, detector, frames_ahead)
         if pictures:
             lost = len(np.unique(views)) - len(pictures)
             if lost:
@@ -116,9 +127,13 @@ def load_clip(
                 _replaced(views, sorted(pictures)), source.sound_s, source.duration_s, spec
             )
             times = source.times_s[views]
-            frames, boxes, rate = _crops(source, views, pictures, spec, detector)
     spans = choose_seconds(source.sound_s, source.duration_s, times, spec, rng)
-    waveforms = tuple(source.sound(spans, spec.sampling_rate_hz)) if spans else ()
+    listen = partial(source.sound, spans, spec.sampling_rate_hz)
+    with ThreadPoolExecutor(1) as beside:
+        hear = beside.submit(listen).result if spans and frames_ahead else listen
+        if pictures:
+            frames, boxes, rate = _crops(source, views, pictures, faces, spec)
+        waveforms = tuple(hear()) if spans else ()
     # A silent window is no reason to end a training on sound alone: there is more in the file.
     if spans and not audible(waveforms) and (frames is not None or rng is None):
         warnings.append(silent(source.sound_s, spans))
@@ -160,16 +175,22 @@ def follow_face(
         The square of every frame (frame, 4), in px of the upright frame at full size, NaN where
         there is nobody; and the share of the frames looked at in which the face was found.
     """
-    looked, faces, middle = [], [], (0.0, 0.0)
-    for index, picture in pictures:
-        found = detector.detect(picture).copy()
-        scale = source.longest_px / max(picture.shape[:2])
-        found[:, :4] *= scale
-        middle = picture.shape[1] * scale / 2, picture.shape[0] * scale / 2
-        looked.append(index)
-        faces.append(found)
-    boxes, hit = squares(times_s, np.array(looked), faces, margin=margin, middle_px=middle)
-    return boxes, float(hit.mean())
+    seen = [(index, picture.shape[:2], detector.detect(picture)) for index, picture in pictures]
+    return _squares(source, seen, times_s, margin)
+
+
+def ahead(items: Iterable[Item], most: int) -> Iterator[Item]:
+    """Yield items that a thread makes meanwhile, at most so many ahead."""
+    made, end = iter(items), object()
+    with ThreadPoolExecutor(1) as maker:
+        waiting = deque(maker.submit(next, made, end) for _ in range(most))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(maker.submit(next, made, end))
+                yield cast("Item", item)
+        finally:
+            for later in waiting:
+                later.cancel()
 
 
 def crop_face(
@@ -208,14 +229,43 @@ def why_nothing(warnings: Sequence[str], spec: ClipSpec) -> str:
 
 
 def _pictures(
-    source: Source, views: NDArray[np.int64], spec: ClipSpec, detector: FaceDetector | None
-) -> dict[int, Frame]:
-    """Decode the wanted frames: as large as faces need them, or cropped to the middle already."""
+    source: Source,
+    views: NDArray[np.int64],
+    spec: ClipSpec,
+    detector: FaceDetector | None,
+    frames_ahead: int,
+) -> tuple[dict[int, Frame], dict[int, Boxes] | None]:
+    """Decode the wanted frames: as large as faces need them, or cropped to the middle already.
+
+    Returns:
+        Frames, and the faces in them (face, 5) in their own px; None: no detector was asked.
+    """
     wanted = np.unique(views).tolist()
-    if detector is not None:
-        return dict(source.frames(wanted, long_px=FACE_SOURCE_PX))
-    pictures = source.frames(wanted, short_px=spec.size_px)
-    return {index: crop(picture, None, spec.size_px)[0] for index, picture in pictures}
+    if detector is None:
+        whole = source.frames(wanted, short_px=spec.size_px)
+        return {index: crop(picture, None, spec.size_px)[0] for index, picture in whole}, None
+    pictures, faces = {}, {}
+    large = source.frames(wanted, long_px=FACE_SOURCE_PX)
+    for index, picture in ahead(large, frames_ahead) if frames_ahead else large:
+        pictures[index], faces[index] = picture, detector.detect(picture)
+    return pictures, faces
+
+
+def _squares(
+    source: Source,
+    seen: Iterable[tuple[int, tuple[int, ...], Boxes]],
+    times_s: NDArray[np.float64],
+    margin: float,
+) -> tuple[Boxes, float]:
+    """Turn faces, seen in frames of some index, height and width, into squares."""
+    looked, faces, middle = [], [], (0.0, 0.0)
+    for index, shape, found in seen:
+        scale = source.longest_px / max(shape)
+        middle = shape[1] * scale / 2, shape[0] * scale / 2
+        looked.append(index)
+        faces.append(found * np.array([scale, scale, scale, scale, 1], np.float32))
+    boxes, hit = squares(times_s, np.array(looked), faces, margin=margin, middle_px=middle)
+    return boxes, float(hit.mean())
 
 
 def _replaced(views: NDArray[np.int64], have: Sequence[int]) -> NDArray[np.int64]:
@@ -229,18 +279,21 @@ def _crops(
     source: Source,
     views: NDArray[np.int64],
     pictures: dict[int, Frame],
+    faces: dict[int, Boxes] | None,
     spec: ClipSpec,
-    detector: FaceDetector | None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None, float | None]:
     """Return crops (view, time, S, S, 3), their boxes, and the share of frames with the face."""
     order = np.unique(views)
     place = np.searchsorted(order, views)  # (view, time)
-    if detector is None:
+    if faces is None:
         return np.stack([pictures[i] for i in order.tolist()])[place], None, None
-    seen = [(place, pictures[i]) for place, i in enumerate(order.tolist())]
-    squares_px, rate = follow_face(source, seen, source.times_s[order], detector, spec.face_margin)
+    seen = [(place, pictures[i].shape[:2], faces[i]) for place, i in enumerate(order.tolist())]
+    squares_px, rate = _squares(source, seen, source.times_s[order], spec.face_margin)
     crops, boxes = zip(
-        *(crop_face(source, picture, squares_px[i], spec.size_px) for i, picture in seen),
+        *(
+            crop_face(source, pictures[i], square, spec.size_px)
+            for i, square in zip(order.tolist(), squares_px, strict=True)
+        ),
         strict=True,
     )
     return np.stack(crops)[place], np.stack(boxes)[place], rate

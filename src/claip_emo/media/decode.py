@@ -8,7 +8,7 @@ two-hour file needs no more memory than a short one. ``media.sound`` does the sa
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = ["MediaError", "Track", "read_frames", "recount", "scan"]
 SEEK_AHEAD_S = 10.0  # wanted parts that lie further apart are sought, nearer ones decoded through
 REORDERED_S = 1.0  # more than any codec delays a frame; sought that much earlier, waited that long
 ONE_FRAME_A_PACKET = {"h264", "hevc", "mjpeg", "png", "rawvideo", "ffv1", "prores", "vp9", "av1"}
+MARKS_REFERENCES = {"h264", "hevc"}  # what no frame is predicted from says so: it can be left out
 COUNT_BY_DECODING = 5000  # packets up to which other codecs are counted by decoding them
 # Containers whose header states the true length; others guess it from the bit rate.
 STATES_ITS_LENGTH = {"matroska,webm", "avi", "flv", "wav", "flac", "mov,mp4,m4a,3gp,3g2,mj2"}
@@ -207,7 +208,7 @@ def read_frames(
                 go_to(container, stream, int(track.frame_pts[run[0]]) - patience)
             left = set(run)
             last = int(track.frame_pts[run[-1]]) + patience
-            for stamp, frame in _stamped(container, stream, track, count_errors=not sought):
+            for stamp, frame in _stamped(container, stream, track, place, count_errors=not sought):
                 index = place.get(stamp)
                 # What follows a jump may lack the frames that it was predicted from.
                 if index in left and not (sought and frame.is_corrupt):
@@ -243,11 +244,9 @@ def _table(
 
 def _stretched(times: NDArray[np.float64], count: int, step_s: float) -> NDArray[np.float64]:
     """Return the first ``count`` times, continued where there are fewer."""
-    more = count - len(times)
-    if more <= 0:
-        return times[:count]
     last = float(times[-1]) if len(times) else -step_s
-    return np.concatenate([times, last + step_s * np.arange(1, more + 1)])
+    more = last + step_s * np.arange(1, count - len(times) + 1)
+    return np.concatenate([times[:count], more])
 
 
 def _scattered(stamps: Sequence[int | None], picture: Any) -> bool:
@@ -318,12 +317,16 @@ def _cut_off(
 
 
 def _stamped(
-    container: Any, stream: Any, track: Track, *, count_errors: bool
+    container: Any, stream: Any, track: Track, wanted: Container[int], *, count_errors: bool
 ) -> Iterator[tuple[int, Any]]:
     """Yield decoded frames with the key that the track's table has for them."""
     failed = count = 0
+    marked = not track.by_count and stream.codec_context.name in MARKS_REFERENCES
+    # Only what is known as a frame of its own is left out: a packet may be half of one.
+    needless = {key for key in track.frame_pts.tolist() if marked and key not in wanted}
     try:
         for packet in packets(container, [stream], []):
+            stream.codec_context.skip_frame = "NONREF" if packet.pts in needless else "DEFAULT"
             frames, errors = decoded(packet)
             failed += errors
             for frame in frames:
