@@ -32,7 +32,7 @@ def test_a_round_trip_changes_nothing() -> None:
     ("override", "read", "value"),
     [
         ("train.learning_rate=1e-4", lambda r: r.train.learning_rate, 1e-4),
-        ("train.bf16=true", lambda r: r.train.bf16, True),
+        ("train.compile=true", lambda r: r.train.compile, True),
         ("data.labels=[a, b]", lambda r: r.data.labels, ["a", "b"]),
         (
             "data.split={test: {speaker: [actor17]}}",
@@ -54,6 +54,8 @@ def test_overrides(override: str, read, value) -> None:
         ("train.epochs=0", "greater than or equal to 1"),
         ("model.backbone=vit-b33", "vit-b32"),
         ("train.epochs=3", "warmup_epochs"),
+        ("train.bf16=true", "train: bf16 is now called precision: write precision: bf16"),
+        ("train.precision=int8", r"train\.precision.*'fp32' or 'bf16'"),
         ("augment.crop_scale=[1, 0.5]", "reversed"),
         ("train.epochs", "KEY=VALUE|section.key=value"),
         ("name.x=1", "is a value, not a section"),

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+NO_FOLDER = ("none", "memory")  # values of data.cache
+
 
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message names each key and how to mend it."""
@@ -53,12 +55,26 @@ class DataRecipe(_Section):
     """How faces are found in the corpus; `none` for clips that are cropped already."""
     face_model: str | None = None
     """YuNet's model file, where it is not to come from the hub."""
-    cache: Literal["memory", "none"] = "none"
-    """`memory` decodes each clip once and keeps it; `none` decodes it whenever it is drawn."""
+    cache: str = "none"
+    """`none` decodes a clip whenever it is drawn, `memory` once in a run; a folder keeps prepared
+    clips for all runs (`claip-emo prepare`)."""
     workers: int = Field(2, ge=0)
     """Processes that decode clips."""
     synthetic: dict[str, int] = Field(default_factory=dict)
     """Size of a synthetic corpus: people, clips_per_emotion, test_people, validation_people."""
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """The folder of prepared clips; None: there is none."""
+        return None if self.cache in NO_FOLDER else Path(self.cache)
+
+    @model_validator(mode="after")
+    def _no_slip(self) -> DataRecipe:
+        near = get_close_matches(self.cache.lower(), NO_FOLDER, n=1, cutoff=0.75)
+        if not self.cache or (near and self.cache not in NO_FOLDER):
+            hint = f"; did you mean {near[0]!r}? (./{self.cache} is a folder)" if near else ""
+            raise ValueError(f"cache is none, memory or a folder{hint}")
+        return self
 
 
 class LoraRecipe(_Section):
@@ -153,8 +169,17 @@ class TrainRecipe(_Section):
     """Against rare classes: weigh the loss, or draw clips evenly over classes."""
     early_stopping: int = Field(20, ge=0)
     """Stop after this many epochs without gain; 0: never."""
-    bf16: bool = False
-    """Train in bfloat16 autocast."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of products; weights stay float32. `auto` is bfloat16 where the device
+    multiplies it in hardware and the towers are CLIP and CLAP, else float32. A run that goes on
+    where `auto` means another format does so, with a warning: its weights fit either."""
+    compile: bool = False
+    """torch.compile of the towers on CUDA; elsewhere it gains nothing and is left out, with a
+    warning."""
+    features: Literal["auto", "live", "cached"] = "auto"
+    """`cached` runs frozen towers once over each frame and each span of sound that will be drawn,
+    and trains on what they return; `auto` does so where model.adaptation is frozen and no
+    augmentation touches frames or sound. Faces are then cut as with data.cache=memory."""
     gradient_checkpointing: bool = False
     """Trade time for memory: recompute the towers' activations in the backward pass."""
     save_every_steps: int | None = Field(None, ge=1)
@@ -167,6 +192,13 @@ class TrainRecipe(_Section):
     """Checkpoint to start the weights from; `--init` sets it."""
     seed: int = 0
     """Seed of weights, order, windows and augmentation."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, described: Any) -> Any:
+        if isinstance(described, dict) and "bf16" in described:
+            raise ValueError("bf16 is now called precision: write precision: bf16, fp32 or auto")
+        return described
 
 
 class ProtocolRecipe(_Section):

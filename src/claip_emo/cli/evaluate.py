@@ -18,6 +18,8 @@ from claip_emo.cli.options import (
     FaceModelOption,
     JsonOption,
     LabelOrderOption,
+    Precision,
+    PrecisionOption,
     ThreadsOption,
     VariantOption,
     begin,
@@ -106,9 +108,16 @@ def evaluate(
     ] = 0.5,
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache", help="Read prepared clips from this folder (see prepare).", metavar="DIR"
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")] = 2,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = Precision.AUTO,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -127,6 +136,8 @@ def evaluate(
     }
     if (table is None) == (corpus is None) or (corpus is not None and data is None):
         raise typer.BadParameter("Give either --table CSV, or --corpus NAME and --data DIR.")
+    if zero_shot and precision not in (Precision.AUTO, Precision.FP32):
+        raise typer.BadParameter("--zero-shot is scored in fp32; leave --precision out.")
     if across and zero_shot:
         raise typer.BadParameter("--across goes with a trained model; zero-shot takes any labels.")
     from claip_emo.recipe import parse_recipe
@@ -136,6 +147,7 @@ def evaluate(
         "split": split,
         "face_detector": face_detector.value if face_detector else None,
         "face_model": face_model,
+        "cache": cache,
         "batch_size": batch_size,
         "workers": workers,
         "device": device,
@@ -157,7 +169,8 @@ def evaluate(
     else:
         from claip_emo.evaluation.evaluate import evaluate_data
 
-        figures = evaluate_data(str(model), clips_of, out, across=across, **settings)
+        how = {"across": across, "precision": precision.value}
+        figures = evaluate_data(str(model), clips_of, out, **how, **settings)
     if not figures:  # the first of several processes has them
         return
     if as_json:

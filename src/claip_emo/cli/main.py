@@ -6,10 +6,12 @@ Nothing heavy is imported here: ``--help`` answers before torch could be loaded.
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -50,6 +52,7 @@ def _shared(
 
 for _group in (
     "demo",
+    "prepare",
     "train",
     "ablate",
     "evaluate",
@@ -60,6 +63,27 @@ for _group in (
     "backbones",
 ):
     importlib.import_module(f"claip_emo.cli.{_group}").register(app)
+
+
+class _StoppedError(Exception):
+    """An interrupt, which typer would turn into an exit without a word."""
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """Let an interrupt of a command keep its message: it says how to go on."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as stop:
+            raise _StoppedError(str(stop) or "Interrupted.") from stop
+
+    return run
+
+
+for _command in app.registered_commands:
+    _command.callback = _interruptible(_command.callback)
 
 
 def main() -> None:
@@ -74,8 +98,8 @@ def main() -> None:
     except UsageMistake as error:
         error.show()
         sys.exit(EXIT_WRONG_USAGE)
-    except (KeyboardInterrupt, typer.Abort) as stop:
-        _say(str(stop.__cause__ or stop) or "Interrupted.", "yellow")
+    except (_StoppedError, KeyboardInterrupt, typer.Abort) as stop:
+        _say(str(stop) or "Interrupted.", "yellow")
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -34,6 +34,15 @@ class ModalityOption(StrEnum):
     AUDIO = "audio"
 
 
+class Precision(StrEnum):
+    """In which number format the towers compute."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
 ModelOption = Annotated[
     str, typer.Option("--model", help="A run's folder, its model/, or a hub id.", metavar="DIR")
 ]
@@ -42,6 +51,13 @@ DeviceOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="CPU threads of the model.", metavar="N")
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="Numbers of the towers; auto: the faster of fp32 and bf16. int8: CPU only.",
+    ),
 ]
 DetectorOption = Annotated[
     Detector | None,

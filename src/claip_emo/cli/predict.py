@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,21 +18,14 @@ from claip_emo.cli.options import (
     JsonOption,
     ModalityOption,
     ModelOption,
+    Precision,
+    PrecisionOption,
     ThreadsOption,
     begin,
     console,
     print_json,
     printable,
 )
-
-
-class Precision(StrEnum):
-    """In which number format the towers compute."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    INT8 = "int8"
 
 
 def register(app: typer.Typer) -> None:
@@ -55,13 +47,7 @@ def predict(
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,
     device: DeviceOption = "auto",
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            "--precision",
-            help="Numbers of the towers; auto: the faster of fp32 and bf16. int8: CPU only.",
-        ),
-    ] = Precision.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
     batch_size: Annotated[
         int,
         typer.Option(

@@ -71,7 +71,7 @@ def train(
     overrides = overrides_of(changes, data=data, backbone=backbone, seed=seed)
     described = load_recipe(recipe, overrides)
     if dry_run:
-        _plan(described, folds, as_json)
+        _plan(described, folds, device, as_json)
         return
     if out is None:
         raise typer.BadParameter("Name the folder of the run with --out DIR.")
@@ -88,11 +88,11 @@ def train(
     _show(figures, out, as_json)
 
 
-def _plan(recipe: Recipe, folds: str | None, as_json: bool) -> None:
+def _plan(recipe: Recipe, folds: str | None, device: str, as_json: bool) -> None:
     from claip_emo.training.folds import chosen_folds
     from claip_emo.training.plan import plan
 
-    found = plan(recipe, chosen_folds(recipe, folds) if folds else ())
+    found = plan(recipe, chosen_folds(recipe, folds) if folds else (), device)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -164,4 +164,6 @@ def plan_table(found: dict[str, Any]) -> Table:
     memory = found["memory_gib"]
     parts = ", ".join(f"{name} {size:g}" for name, size in memory.items() if name != "total")
     table.add_row("memory of a step", f"about {memory['total']:g} GiB ({parts})")
+    table.add_row("precision", found["precision"])
+    table.add_row("features of the towers", found["features"])
     return table

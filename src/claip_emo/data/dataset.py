@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from claip_emo.corpora.base import Corpus, CorpusError, Sample
+from claip_emo.data.cache import ClipCache
+from claip_emo.data.shards import DamagedShardError
 from claip_emo.media.clip import Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
@@ -52,18 +54,28 @@ class ClipDataset(Dataset[LabelledClip]):
         spec: what is taken from each file.
         detector: how faces are found; None for clips that are cropped already.
         seed: seed of the training windows.
+        cache: where clips are prepared for this spec and detector; what is not there is read from
+            its file.
     """
 
     def __init__(
-        self, corpus: Corpus, spec: ClipSpec, detector: FaceDetector | None, seed: int = 0
+        self,
+        corpus: Corpus,
+        spec: ClipSpec,
+        detector: FaceDetector | None,
+        seed: int = 0,
+        cache: ClipCache | None = None,
     ):
-        """Take the corpus; nothing is read before the first access or ``remember``."""
+        """Take the corpus; no clip is read before the first access or ``remember``."""
         self.corpus = corpus
         self.spec = spec
         self.detector = detector
         self.seed = seed
+        self.cache = cache
+        if cache is not None:
+            cache.look(corpus.samples)
         self._labels = [corpus.labels.index_of(sample.label) for sample in corpus.samples]
-        self._recordings: dict[int, Recording] = {}
+        self.recordings: dict[int, Recording] = {}
         self._clips: dict[int, Clip] = {}
         # A clip that lacks the one modality that is asked for is read whole: it is a normal sample,
         # whose missing modality the model takes for zeros.
@@ -93,9 +105,9 @@ class ClipDataset(Dataset[LabelledClip]):
             options = {"detector": self.detector, "audio_path": sample.audio_path}
             try:
                 if for_training:
-                    self._recordings[index] = self._read(load_recording, sample.path, **options)
+                    self.recordings[index] = self.read(load_recording, sample.path, **options)
                 else:
-                    self._clips[index] = self._read(load_clip, sample.path, **options)
+                    self._clips[index] = self.read(load_clip, sample.path, **options)
             except MediaError as error:
                 problems.append(str(error))
 
@@ -112,28 +124,34 @@ class ClipDataset(Dataset[LabelledClip]):
         Raises:
             MediaError: if the file yields nothing.
         """
+        draw = key if isinstance(key, Draw) else None
         index = key.index if isinstance(key, Draw) else int(key)
         sample = self.corpus.samples[index]
-        clip = self._window(key, sample) if isinstance(key, Draw) else self._views(index, sample)
-        return LabelledClip(clip, self._labels[index], sample)
+        clip = self._clips.get(index) if draw is None else None
+        return LabelledClip(clip or self._clip(index, draw), self._labels[index], sample)
 
-    def _window(self, draw: Draw, sample: Sample) -> Clip:
-        rng = np.random.default_rng((self.seed, draw.epoch, draw.index))
-        if draw.index in self._recordings:
-            clip = self._recordings[draw.index].window(self.spec, rng)
-            return clip if clip.num_views else self._recordings[draw.index].window(self._whole, rng)
-        return self._read(
-            load_clip, sample.path, detector=self.detector, audio_path=sample.audio_path, rng=rng
-        )
+    def _clip(self, index: int, draw: Draw | None) -> Clip:
+        sample = self.corpus.samples[index]
+        try:
+            recording = self.recordings.get(index)
+            if recording is None and self.cache is not None:
+                recording = self.cache.recording(sample)
+            if recording is not None:
+                clip = self._cut(recording, self.spec, draw)
+                return clip if clip.num_views else self._cut(recording, self._whole, draw)
+        except DamagedShardError as error:
+            self.cache.set_aside(error)
+        options = {"detector": self.detector, "audio_path": sample.audio_path}
+        return self.read(load_clip, sample.path, **options, rng=self._rng(draw))
 
-    def _views(self, index: int, sample: Sample) -> Clip:
-        if index in self._clips:
-            return self._clips[index]
-        return self._read(
-            load_clip, sample.path, detector=self.detector, audio_path=sample.audio_path
-        )
+    def _cut(self, recording: Recording, spec: ClipSpec, draw: Draw | None) -> Clip:
+        rng = self._rng(draw)
+        return recording.test_clip(spec) if rng is None else recording.window(spec, rng)
 
-    def _read(self, load: Callable[..., Any], path: Path, **options: Any) -> Any:
+    def _rng(self, draw: Draw | None) -> np.random.Generator | None:
+        return np.random.default_rng((self.seed, *draw)) if draw is not None else None
+
+    def read(self, load: Callable[..., Any], path: Path, **options: Any) -> Any:
         """Read a clip by the spec, or whole where it has nothing of what the spec asks for."""
         try:
             return load(path, self.spec, **options)

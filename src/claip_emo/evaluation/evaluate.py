@@ -13,10 +13,18 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 
 from claip_emo.corpora.base import Corpus
+from claip_emo.data.cache import ClipCache
 from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
 from claip_emo.evaluation import processes
 from claip_emo.evaluation.across import Scorer, project_corpus, projected_scorer
-from claip_emo.evaluation.intake import facts_of, known_to, plainly, read_part, readable
+from claip_emo.evaluation.intake import (
+    facts_of,
+    known_to,
+    plainly,
+    prepared,
+    read_part,
+    readable,
+)
 from claip_emo.evaluation.predictions import Predictions, metrics
 from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
 from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
@@ -26,6 +34,7 @@ from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import make_detector
 from claip_emo.model.batching import MODALITIES, Modality, Scores, score
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.precision import PrecisionChoice, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import DataRecipe
 
@@ -162,6 +171,7 @@ def evaluate_data(
     split: str | None = None,
     across: bool = False,
     device: str = "auto",
+    precision: PrecisionChoice = "auto",
     **settings: Any,
 ) -> dict[str, Any]:
     """Score a checkpoint on a labelled table or corpus and write the results as a run's folder.
@@ -174,6 +184,7 @@ def evaluate_data(
         across: the clips have other classes than the model: score the classes that both have, and
             count what is left out.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: number format of the towers; ``auto`` is the faster of fp32 and bf16.
         settings: the others of ``evaluate_corpus``.
 
     Returns:
@@ -190,6 +201,8 @@ def evaluate_data(
     with processes.first_goes_first():
         model = ClaipEmoModel.from_pretrained(source).to(pick_device(device))
         processor = ClaipEmoProcessor.from_pretrained(source)
+        chosen = resolve_precision(precision, model.device, model.config)
+        facts["precision"] = chosen
         own = model.config.label_set
         corpus = read_part(data, split, None if across else own)
         if across:
@@ -198,7 +211,7 @@ def evaluate_data(
         else:
             corpus = known_to(own, corpus)
     return evaluate_corpus(
-        model.merge(),
+        model.merge(chosen),
         processor,
         corpus,
         out,
@@ -220,6 +233,7 @@ def evaluate_corpus(
     missing: Literal["error", "skip"] = "error",
     face_detector: str | None = None,
     face_model: Path | None = None,
+    cache: Path | None = None,
     batch_size: int = 8,
     workers: int = 2,
     command: str | None = None,
@@ -237,6 +251,7 @@ def evaluate_corpus(
         missing: what is done about clips that cannot be read.
         face_detector: overrides the processor's.
         face_model: YuNet's model file.
+        cache: folder of prepared clips; what is not there is prepared first.
         batch_size: clips per batch.
         workers: decoding processes.
         command: what was typed, for the report.
@@ -253,10 +268,15 @@ def evaluate_corpus(
     config = model.config
     spec = processor.clip_spec(video=config.reads_video, audio=config.reads_audio)
     with progress_bar(processes.speaking(console)) as bar:
-        share = len(corpus.samples[processes.rank() :: processes.count()])
-        opening = progress_task(bar, "Opening clips", share)
-        corpus = readable(corpus, missing, progress=opening)
-        dataset = ClipDataset(corpus, spec, detector if config.reads_video else None)
+        detector = detector if config.reads_video else None
+        prepared_clips = ClipCache(cache, spec, detector) if cache is not None else None
+        if prepared_clips is not None:
+            corpus = prepared(corpus, missing, prepared_clips, workers=workers, bar=bar)
+        else:
+            share = len(corpus.samples[processes.rank() :: processes.count()])
+            opening = progress_task(bar, "Opening clips", share)
+            corpus = readable(corpus, missing, progress=opening)
+        dataset = ClipDataset(corpus, spec, detector, cache=prepared_clips)
         rows = predict(
             model,
             processor,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.progress import Progress, TaskID
+
 from claip_emo.corpora.base import Corpus, CorpusError
 from claip_emo.corpora.load import fold_of, load_corpus
 from claip_emo.corpora.probe import probe_all
 from claip_emo.corpora.published import NAMES
+from claip_emo.data.cache import ClipCache
+from claip_emo.data.prepare import prepare
 from claip_emo.evaluation import processes
 from claip_emo.labels import LabelSet
 from claip_emo.media.decode import MediaError
@@ -51,6 +56,65 @@ def readable(
         for name, probe in probe_all(mine, progress=progress).items()
         if probe.error is not None
     }
+    return _without_unreadable(corpus, missing, own)
+
+
+def prepared(
+    corpus: Corpus,
+    missing: Literal["error", "skip"],
+    cache: ClipCache,
+    *,
+    workers: int,
+    bar: Progress,
+) -> Corpus:
+    """Prepare every clip that is not in a cache yet, and return those that can be read.
+
+    Of several processes each prepares its share.
+
+    Args:
+        corpus: the clips.
+        missing: what is done about clips that cannot be read.
+        cache: where prepared clips are kept.
+        workers: processes that prepare them, for each process of the command.
+        bar: where it is shown.
+
+    Raises:
+        CorpusError: naming every clip that cannot be read, unless they are to be left out.
+    """
+    mine = corpus.samples[processes.rank() :: processes.count()]
+    done = prepare(
+        cache,
+        mine,
+        workers=max(1, workers),
+        looking=rated_task(bar, "Looking at clips"),
+        progress=rated_task(bar, "Preparing clips"),
+    )
+    return _without_unreadable(corpus, missing, done.failed)
+
+
+def rated_task(bar: Progress, description: str) -> Callable[[int, int], None]:
+    """Return what tells a bar (done, total): a task that appears when there is something to tell.
+
+    Its line of facts is the number of clips per second.
+    """
+    began = time.monotonic()
+    task: list[TaskID] = []
+
+    def tell(done: int, total: int) -> None:
+        nonlocal began
+        if not task:
+            began = time.monotonic()
+            task.append(bar.add_task(description, total=total, facts=""))
+        rate = done / max(time.monotonic() - began, 1e-3)
+        bar.update(task[0], completed=done, total=total, facts=f"{rate:.1f} clips/s")
+
+    return tell
+
+
+def _without_unreadable(
+    corpus: Corpus, missing: Literal["error", "skip"], own: dict[str, str]
+) -> Corpus:
+    """Leave out, or refuse, the clips that this process and the others could not read."""
     bad = {name: why for part in processes.gather(own) for name, why in part.items()}
     with processes.first_goes_first():  # it speaks for all
         if bad and missing == "error":

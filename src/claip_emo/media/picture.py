@@ -45,7 +45,9 @@ def upright(
         array = resized(frame.to_ndarray(format="rgb24"), size)
     else:
         way = int(Interpolation.AREA if scale < 1 else Interpolation.BICUBIC) | EXACT
-        array = frame.reformat(*size, format="rgb24", interpolation=way).to_ndarray()
+        # One thread: a process that was forked waits for ever for those of a scaler it inherited.
+        scaled = frame.reformat(*size, format="rgb24", interpolation=way, threads=1)
+        array = scaled.to_ndarray()
     return turned(np.asarray(array, np.uint8), frame.side_data.get(Type.DISPLAYMATRIX))
 
 

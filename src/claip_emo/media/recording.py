@@ -1,9 +1,16 @@
-"""Recording: a short file, decoded and cropped once, from which training windows are drawn."""
+"""Recording: a file that was decoded and cropped once, from which windows and views are cut.
+
+Where its frames and samples are kept is another's business: in memory, or in a file of a cache.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +40,64 @@ from claip_emo.media.spec import (
 
 FULL_SCALE = 32767
 LONGEST_SOUND_S = 1800.0  # 170 MB of samples
+SECTION_FRAMES = 2000  # of a long file: each section has a person of its own, as scenes change
+SECTION_S = 300.0  # of sound that is decoded at once
+
+
+class Frames(Protocol):
+    """Cropped frames (frame, S, S, 3), uint8 RGB, as an array or as what stands for one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of frames, height, width, 3."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that they take where they are kept."""
+        ...
+
+    def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Return the frames of some indices (...,) as (..., S, S, 3)."""
+        ...
+
+
+class Samples(Protocol):
+    """Mono sound (samples,), int16, as an array or as what stands for one."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that they take where they are kept."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.int16]:
+        """Return some of them in order."""
+        ...
+
+
+class FrameStore(Protocol):
+    """What takes cropped frames one by one; a dictionary does."""
+
+    def __setitem__(self, index: int, frame: Frame, /) -> None:
+        """Keep a frame (S, S, 3)."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        ...
+
+    def clear(self) -> None:
+        """Keep none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A whole short file in memory.
+    """A whole file, decoded and cropped.
 
     Attributes:
         path: the file.
@@ -52,9 +112,9 @@ class Recording:
     """
 
     path: str
-    frames: NDArray[np.uint8] | None
+    frames: Frames | None
     timestamps_s: NDArray[np.float64]
-    waveform: NDArray[np.int16] | None
+    waveform: Samples | None
     sampling_rate_hz: int
     sound_start_s: float
     duration_s: float
@@ -63,7 +123,7 @@ class Recording:
 
     @property
     def nbytes(self) -> int:
-        """Memory that frames and sound take."""
+        """Bytes that frames and sound take where they are kept."""
         return sum(part.nbytes for part in (self.frames, self.waveform) if part is not None)
 
     def window(self, spec: ClipSpec, rng: np.random.Generator) -> Clip:
@@ -75,10 +135,10 @@ class Recording:
         return self._clip(spec, None)
 
     def _clip(self, spec: ClipSpec, rng: np.random.Generator | None) -> Clip:
-        """Cut a clip out of what is in memory.
+        """Cut a clip out of what is kept.
 
         Raises:
-            ValueError: if it was loaded for crops of another size or another sampling rate.
+            ValueError: if it was read for crops of another size or another sampling rate.
         """
         frames, times = None, None
         if self.frames is not None and spec.video:
@@ -140,7 +200,7 @@ def load_recording(
     audio_path: str | Path | None = None,
     max_frames: int = 2000,
 ) -> Recording:
-    """Decode a whole short file; faces are sought in every ``stride``-th frame.
+    """Decode a whole short file into memory; faces are sought in every ``stride``-th frame.
 
     Raises:
         MediaError: if it yields nothing, or is longer than memory is meant for.
@@ -149,24 +209,23 @@ def load_recording(
     if len(source.times_s) > max_frames:
         raise MediaError(
             f"{path}: {len(source.times_s)} frames are too many to keep in memory (at most "
-            f"{max_frames}); cut the file, or set data.cache=none."
+            f"{max_frames}); cut the file, or set data.cache=none, or a folder."
         )
     if source.sound_s is not None and source.sound_s[1] - source.sound_s[0] > LONGEST_SOUND_S:
         raise MediaError(
             f"{path}: {source.duration_s:.0f} s of sound are too many to keep in memory (at most "
-            f"{LONGEST_SOUND_S:.0f}); cut the file, or set data.cache=none."
+            f"{LONGEST_SOUND_S:.0f}); cut the file, or set data.cache=none, or a folder."
         )
-    crops, rate = _crops(source, spec, detector)
-    if len(crops) < len(source.times_s) and source.recount():
-        crops, rate = _crops(source, spec, detector)
+    crops: dict[int, Frame] = {}
+    rate = crop_frames(source, spec, detector, crops)
     order = sorted(crops)
     frames = np.stack([crops[index] for index in order]) if order else None
-    waveform, warnings = None, no_face(rate)
+    waveform: NDArray[np.int16] | None = None
+    warnings = no_face(rate)
     if source.sound_s is not None:
-        heard = source.sound([source.sound_s], spec.sampling_rate_hz)
-        if audible(heard):
-            waveform = np.round(heard[0] * FULL_SCALE).astype(np.int16)
-        else:
+        waveform = np.concatenate([*hear(source, spec.sampling_rate_hz)])
+        if not waveform.any():
+            waveform = None
             warnings.append(silent(source.sound_s, [source.sound_s]))
     if frames is None and waveform is None:
         raise MediaError(f"{path}: {why_nothing([*source.warnings, *warnings], spec)}")
@@ -183,24 +242,83 @@ def load_recording(
     )
 
 
-def _crops(
-    source: Source, spec: ClipSpec, detector: FaceDetector | None
-) -> tuple[dict[int, Frame], float | None]:
-    """Decode and crop every frame.
+def crop_frames(
+    source: Source, spec: ClipSpec, detector: FaceDetector | None, into: FrameStore
+) -> float | None:
+    """Decode and crop every frame, one at a time, whatever the length of the file.
 
-    With a detector the file is decoded twice, first for the faces: whole frames of a file do not
-    fit into memory, crops do.
+    Args:
+        source: where they come from.
+        spec: size of the crops, their margin, and in every which frame faces are sought.
+        detector: finds faces; None: the middle square of each frame.
+        into: takes the crops by the place of their frame in ``source.times_s``.
+
+    Returns:
+        The share of the frames looked at in which the face was found; None: nobody looked.
     """
+    rate = _crop_once(source, spec, detector, into)
+    if len(into) < len(source.times_s) and source.recount():
+        into.clear()
+        rate = _crop_once(source, spec, detector, into)
+    return rate
+
+
+def _crop_once(
+    source: Source, spec: ClipSpec, detector: FaceDetector | None, into: FrameStore
+) -> float | None:
+    """Crop every frame. With a detector the file is decoded twice, first for the faces."""
     every = range(len(source.times_s))
     if detector is None:
-        pictures = source.frames(every, short_px=spec.size_px)
-        return {index: crop(picture, None, spec.size_px)[0] for index, picture in pictures}, None
+        for index, picture in source.frames(every, short_px=spec.size_px):
+            into[index] = crop(picture, None, spec.size_px)[0]
+        return None
     if not every:
-        return {}, None
+        return None
     looked_at = source.frames(every[:: spec.stride], long_px=FACE_SOURCE_PX)
-    boxes, rate = follow_face(source, looked_at, source.times_s, detector, spec.face_margin)
-    pictures = source.frames(every, long_px=FACE_SOURCE_PX)
-    return {
-        index: crop_face(source, picture, boxes[index], spec.size_px)[0]
-        for index, picture in pictures
-    }, rate
+    boxes, rate = _follow_sections(source, looked_at, detector, spec.face_margin)
+    for index, picture in source.frames(every, long_px=FACE_SOURCE_PX):
+        into[index] = crop_face(source, picture, boxes[index], spec.size_px)[0]
+    return rate
+
+
+def _follow_sections(
+    source: Source, looked_at: Iterable[tuple[int, Frame]], detector: FaceDetector, margin: float
+) -> tuple[NDArray[np.float32], float]:
+    """Follow a face through each section; return boxes (frame, 4) and the share of hits."""
+    boxes = np.full((len(source.times_s), 4), np.nan, np.float32)
+    looked: list[int] = []
+    rates, counts = [], []
+    for section, pictures in groupby(looked_at, key=lambda seen: seen[0] // SECTION_FRAMES):
+        begin, before = section * SECTION_FRAMES, len(looked)
+        part = slice(begin, begin + SECTION_FRAMES)
+        counted = _noting(pictures, looked, begin)
+        found, rate = follow_face(source, counted, source.times_s[part], detector, margin)
+        boxes[part] = found
+        rates.append(rate)
+        counts.append(len(looked) - before)
+    return boxes, float(np.average(rates, weights=counts)) if rates else 0.0
+
+
+def _noting(
+    pictures: Iterable[tuple[int, Frame]], looked: list[int], begin: int
+) -> Iterator[tuple[int, Frame]]:
+    """Yield pictures by their place in a section, and note which they were."""
+    for index, picture in pictures:
+        looked.append(index)
+        yield index - begin, picture
+
+
+def hear(source: Source, rate_hz: int) -> Iterator[NDArray[np.int16]]:
+    """Decode the sound of a source, whatever its length; what is too faint to hear becomes zeros.
+
+    Yields:
+        (samples,), int16, section after section.
+    """
+    if source.sound_s is None:
+        return
+    begin, end = source.sound_s
+    for number in range(max(1, math.ceil((end - begin) / SECTION_S - 1e-6))):
+        start = begin + number * SECTION_S
+        section = source.sound([(start, min(start + SECTION_S, end))], rate_hz)
+        samples = np.round(section[0] * FULL_SCALE).astype(np.int16)
+        yield samples if audible(section) else np.zeros_like(samples)

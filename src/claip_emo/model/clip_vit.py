@@ -21,7 +21,7 @@ from claip_emo.model.lora import QUICK_GELU, Activation, LayerNorm, project, wor
 from claip_emo.model.packing import PackedLinear, effective, stacked
 from claip_emo.model.precision import Precision
 
-CACHE_BYTES = 10 * 2**20  # of the widest activation; 16 frames of ViT-B/32 in float32
+CACHE_BYTES = 20 * 2**20  # of the widest activation; 32 frames of ViT-B/32 in float32
 
 
 def pooled(tower: CLIPVisionModel, pixels: Tensor, *, checkpointing: bool = False) -> Tensor:

@@ -83,11 +83,12 @@ class PackedLinear(nn.Module):
             return
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         weight = weight.to(dtype).contiguous()
+        self.register_buffer("bias", None if bias is None else bias.to(dtype).contiguous())
         if precision == "bf16" and weight.device.type == "cpu" and blocks_bf16():
-            weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)  # stays on the CPU
             self.blocked = True
-        self.weight = weight
-        self.bias = None if bias is None else bias.to(dtype).contiguous()
+        else:
+            self.register_buffer("weight", weight)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return inputs (..., in) times the weights plus the bias, (..., out)."""
