@@ -127,7 +127,7 @@ def test_other_adaptations_and_balances_train(clips, tmp_path, quiet, adaptation
         clips,
         epochs=1,
         accumulation=2,
-        bf16=adaptation == "full",
+        precision="bf16" if adaptation == "full" else "auto",
         gradient_checkpointing=True,
         balance="class_weights" if adaptation == "frozen" else "sampling",
     )

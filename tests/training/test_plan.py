@@ -54,6 +54,6 @@ def test_the_memory_follows_batch_precision_and_checkpointing(clips) -> None:
 
     plain = activations()
     assert activations("train.batch_size=4") == pytest.approx(2 * plain, rel=0.05)
-    assert activations("train.bf16=true") < 0.9 * plain
-    assert activations("train.gradient_checkpointing=true") < 0.1 * plain
+    assert activations("train.precision=bf16") < 0.9 * plain
+    assert activations("train.gradient_checkpointing=true") < 0.15 * plain  # a third are inputs
     assert activations("model.adaptation=frozen") < 0.1 * plain  # nothing below the heads is kept

@@ -18,17 +18,46 @@ from claip_emo.training.fit import train
 
 from .conftest import described, small
 
+# Starts the command twice with what torchrun tells its processes, but imports everything once.
+TWICE = """
+import os, socket, sys
+import claip_emo.evaluation.evaluate, claip_emo.training.fit
+from claip_emo.cli.main import main
 
-def launched(*arguments: object) -> subprocess.CompletedProcess:
-    """Run the command in two processes on the CPU (gloo)."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+children = []
+for rank in ("0", "1"):
+    if not (child := os.fork()):
+        os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+        main()
+        sys.exit()
+    children.append(child)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+def run(*command: object) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, *launcher, "-m", "claip_emo.cli.main", *map(str, arguments)],
+        [sys.executable, *map(str, command)],
         capture_output=True,
         text=True,
         timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
+
+
+def twice(*arguments: object) -> subprocess.CompletedProcess:
+    """Run the command in two processes on the CPU (gloo)."""
+    return run("-c", TWICE, *arguments)
+
+
+def launched(*arguments: object) -> subprocess.CompletedProcess:
+    """Run the command in two processes on the CPU (gloo), started by torchrun itself."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return run(*launcher, "-m", "claip_emo.cli.main", *arguments)
 
 
 @pytest.fixture
@@ -51,7 +80,7 @@ def scored_alone(model: Path, table: Path, out: Path, **options: object) -> byte
 def test_two_processes_predict_what_one_does(clips, tmp_path, quiet, one_thread) -> None:
     run = train(small(clips, epochs=1), tmp_path / "run", device="cpu", console=quiet).out
     out = tmp_path / "two"
-    done = launched(
+    done = twice(
         "evaluate", "--model", run, "--table", clips, "--out", out, "--device", "cpu",
         "--face-detector", "none", "--batch-size", 3, "--workers", 0, "--json",
     )  # fmt: skip
@@ -85,7 +114,7 @@ def test_two_processes_train_one_model(clips, tmp_path) -> None:
 
 
 def test_a_mistake_is_told_once_and_ends_all(tmp_path) -> None:
-    done = launched("train", "csv", "--data", tmp_path / "no.csv", "--out", tmp_path / "r")
+    done = twice("train", "csv", "--data", tmp_path / "no.csv", "--out", tmp_path / "r")
     assert done.returncode != 0
     assert done.stderr.count("no.csv does not exist") == 1
     assert "claip_emo/corpora" not in done.stderr  # no traceback of ours

@@ -165,6 +165,12 @@ def test_what_no_tower_can_do_is_refused(clips, tmp_path, quiet) -> None:
         train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
 
 
+def test_one_tower_that_can_do_it_is_enough(clips, tmp_path, quiet) -> None:
+    recipe = described(clips, epochs=1, gradient_checkpointing=True)
+    recipe["model"]["modality"] = "a"  # HTS-AT alone
+    train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
+
+
 def plain(clips: Path, **train_settings: object) -> dict:
     """A recipe without any draw but the order and the windows."""
     recipe = described(clips, epochs=1, **train_settings)

@@ -6,11 +6,12 @@ import importlib.util
 import json
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+import torch
 from rich.console import Console
 from rich.progress import Progress
 from safetensors.torch import load_file
@@ -19,21 +20,24 @@ from transformers import TrainerState
 from claip_emo.corpora.base import Corpus, CorpusError
 from claip_emo.corpora.load import fold_of, load_corpus
 from claip_emo.corpora.published import NAMES
+from claip_emo.data.cache import ClipCache
 from claip_emo.data.dataset import ClipDataset
+from claip_emo.data.wanted import recipe_cache, taken
 from claip_emo.evaluation import processes
 from claip_emo.evaluation.evaluate import predict, write_run
-from claip_emo.evaluation.intake import plainly, readable, without
+from claip_emo.evaluation.intake import plainly, prepared, readable, without
 from claip_emo.evaluation.run import commit, describe_run, progress_bar, progress_task
 from claip_emo.evaluation.zero_shot_run import score_beside
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.decode import MediaError
-from claip_emo.media.faces import make_detector
 from claip_emo.model import checkpoint as store
 from claip_emo.model.card import write_card
 from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.precision import Precision, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
-from claip_emo.recipe import Recipe, RecipeError, parse_recipe
+from claip_emo.recipe import Recipe, RecipeError
+from claip_emo.training.arithmetic import keep_precision
 from claip_emo.training.callbacks import (
     BestEpoch,
     EpochOrder,
@@ -43,13 +47,15 @@ from claip_emo.training.callbacks import (
     SaveOften,
     epochs_since_best,
 )
+from claip_emo.training.claim import RECIPE, claim, refuse_another
+from claip_emo.training.feature_trainer import FeatureTrainer
+from claip_emo.training.features import features_of, forget
 from claip_emo.training.initial import initial_model
 from claip_emo.training.parts import part_problems, part_warnings
 from claip_emo.training.trainer import BEST, STATE, TRAINED, ClaipEmoTrainer, newest_checkpoint
 
 logger = logging.getLogger(__name__)
 
-RECIPE = "recipe.yaml"
 STATE_DIR = "training_state"
 LEFT_OUT = "left_out.json"  # ids of clips that cannot be read: a run that goes on has the same
 
@@ -99,25 +105,28 @@ def train(
         recipe = recipe.model_copy(update={"train": of_start})
     processes.join(device)
     console = processes.speaking(console)
-    pick_device(device)
+    place = pick_device(device)
+    features_of(recipe)  # what cannot be cached is told before anything is read
     if recipe.train.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise RecipeError("train.tensorboard needs TensorBoard: pip install tensorboard")
     state_dir = out / STATE_DIR
     began_at = commit()
     with processes.first_goes_first():
-        _refuse_another(recipe, out)
+        refuse_another(recipe, out)
     with progress_bar(console) as bar:
         whole = _loaded(recipe, bar)
         corpus = _opened(recipe, whole, state_dir / LEFT_OUT, bar)
         parts = {name: corpus.part(name) for name in ("train", "validation", "test")}
         _check_parts(recipe, parts)
         with processes.first_goes_first():
-            _claim(recipe, out)
+            claim(recipe, out)
             _keep_left_out(whole, corpus, state_dir / LEFT_OUT)
         model, processor = initial_model(recipe, corpus.labels, state_dir)
+        precision = resolve_precision(recipe.train.precision, place, model.config)
         datasets = _datasets(recipe, parts, processor, bar)
-        seconds = _fit(recipe, model, processor, datasets, out, device, bar)
+        seconds = _fit(recipe, model, processor, datasets, out, precision, place, bar)
         facts = _facts(recipe, model, parts, seconds) | {"command": command, "commit": began_at}
+        facts |= {"precision": precision, "features": features_of(recipe)}
         facts = describe_run(model, **facts)
         if processes.is_first():
             with store.written_whole(out / "model") as folder:
@@ -132,13 +141,14 @@ def train(
             if recipe.protocol.zero_shot:
                 processes.wait()  # for the checkpoint to be written
                 score_beside(out, facts, datasets["test"], model.device, workers)
-            rows = predict(
-                model,
-                processor,
-                datasets["test"],
-                workers=workers,
-                progress=progress_task(bar, "Testing", len(datasets["test"])),
-            )
+            with nullcontext() if recipe.train.compile else model.packed(precision):
+                rows = predict(
+                    model,
+                    processor,
+                    datasets["test"],
+                    workers=workers,
+                    progress=progress_task(bar, "Testing", len(datasets["test"])),
+                )
             if processes.is_first():
                 figures = write_run(out, rows, datasets["test"], facts)
                 write_card(out / "model", facts, figures)
@@ -170,44 +180,6 @@ def _facts(
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _refuse_another(recipe: Recipe, out: Path) -> None:
-    """Check that a folder which holds a run holds one of this recipe."""
-    path = out / RECIPE
-    if path.is_file():
-        former = parse_recipe(yaml.safe_load(path.read_text("utf-8")), str(path))
-        differ = _differences(former.model_dump(), recipe.model_dump())
-        if differ:
-            raise RecipeError(
-                f"{out} holds a run of another recipe; it differs in {', '.join(differ)}. "
-                "Name another --out, or remove the folder."
-            )
-
-
-def _claim(recipe: Recipe, out: Path) -> None:
-    """Write the recipe into the folder, now that it is known to be one that can be trained."""
-    path = out / RECIPE
-    if path.is_file():
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(recipe.to_yaml(), "utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
-    keys = []
-    for key in one | other:
-        mine, theirs = one.get(key), other.get(key)
-        if isinstance(mine, dict) and isinstance(theirs, dict):
-            keys += _differences(mine, theirs, f"{prefix}{key}.")
-        elif mine != theirs:
-            keys.append(prefix + key)
-    return keys
-
-
 def _loaded(recipe: Recipe, bar: Progress) -> Corpus:
     making: list[Callable[[int, int], None]] = []
 
@@ -229,15 +201,22 @@ def _loaded(recipe: Recipe, bar: Progress) -> Corpus:
 def _opened(recipe: Recipe, corpus: Corpus, left_out: Path, bar: Progress) -> Corpus:
     """Leave out, or refuse, what cannot be read, before hours are spent on the rest.
 
-    Made clips are whole, and clips that are kept in memory are all read before the first step.
+    Where there is a folder for prepared clips, that is when they are prepared. Made clips are
+    whole, and clips that are kept in memory are all read before the first step.
     """
-    if recipe.data.corpus == "synthetic" or recipe.data.cache == "memory":
+    data = recipe.data
+    if data.cache_folder is None and (data.corpus == "synthetic" or data.cache == "memory"):
         return corpus
     if left_out.is_file():
-        return without(corpus, json.loads(left_out.read_text("utf-8")))
+        corpus = without(corpus, json.loads(left_out.read_text("utf-8")))
+        if data.cache_folder is None:
+            return corpus
+    if data.cache_folder is not None:
+        cache = recipe_cache(recipe, data.cache_folder)
+        return prepared(corpus, data.missing, cache, workers=data.workers, bar=bar)
     count = len(corpus.samples[processes.rank() :: processes.count()])
     opening = progress_task(bar, "Opening clips", count)
-    return readable(corpus, recipe.data.missing, progress=opening)
+    return readable(corpus, data.missing, progress=opening)
 
 
 def _keep_left_out(whole: Corpus, corpus: Corpus, path: Path) -> None:
@@ -261,12 +240,11 @@ def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:
 def _datasets(
     recipe: Recipe, parts: dict[str, Corpus], processor: ClaipEmoProcessor, bar: Progress
 ) -> dict[str, ClipDataset]:
-    wanted = recipe.model.modality
-    model_file = Path(recipe.data.face_model) if recipe.data.face_model else None
-    detector = make_detector(recipe.data.face_detector if "v" in wanted else "none", model_file)
-    spec = processor.clip_spec(video="v" in wanted, audio="a" in wanted)
+    spec, detector = taken(recipe, processor)
+    folder = recipe.data.cache_folder
+    cache = ClipCache(folder, spec, detector) if folder is not None else None
     datasets = {
-        name: ClipDataset(corpus, spec, detector, recipe.train.seed)
+        name: ClipDataset(corpus, spec, detector, recipe.train.seed, cache)
         for name, corpus in parts.items()
     }
     if recipe.data.cache == "memory":
@@ -286,21 +264,20 @@ def _fit(
     processor: ClaipEmoProcessor,
     datasets: dict[str, ClipDataset],
     out: Path,
-    device: str,
+    precision: Precision,
+    place: torch.device,
     bar: Progress,
 ) -> float:
     """Train from the newest complete state and leave the selected weights in the model."""
     state_dir = out / STATE_DIR
     chooser = "test" if recipe.protocol.selection == "best_on_test" else "validation"
     watched = datasets[chooser] if len(datasets[chooser]) else None
-    trainer = ClaipEmoTrainer(
-        model,
-        processor,
-        recipe,
-        datasets["train"],
-        watched,
-        state_dir,
-        use_cpu=device == "cpu",
+    kept = [model, processor, recipe, datasets["train"], watched, state_dir]
+    settings: dict[str, Any] = {"precision": precision, "use_cpu": place.type == "cpu"}
+    trainer = (
+        FeatureTrainer(*kept, bar=bar, **settings)
+        if features_of(recipe) == "cached"
+        else ClaipEmoTrainer(*kept, **settings)
     )
     resumed = newest_checkpoint(state_dir)
     step = int(resumed.name.split("-")[1]) if resumed else 0
@@ -319,6 +296,7 @@ def _fit(
     if resumed and _stopped_early(resumed, recipe):
         trainer._load_from_checkpoint(str(resumed))
     else:
+        keep_precision(state_dir, precision)
         try:
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         except MediaError as error:
@@ -327,6 +305,7 @@ def _fit(
             interrupt.restore()
     if interrupt.asked:
         raise Interrupted(f"Interrupted and saved. The same command goes on: {out}")
+    forget(state_dir)
     processes.wait()  # for the best weights to be written
     if recipe.protocol.selection != "last" and (state_dir / BEST / TRAINED).is_file():
         model.load_trained_state(load_file(state_dir / BEST / TRAINED))

@@ -18,11 +18,14 @@ from claip_emo.corpora.base import PARTS, Corpus, CorpusError
 from claip_emo.corpora.load import fold_of, load_corpus, place_of
 from claip_emo.corpora.published import published
 from claip_emo.evaluation import processes
+from claip_emo.inference.recognizer import pick_device
 from claip_emo.labels import SEVEN, LabelSet
 from claip_emo.model.backbones import missing_files, resolve
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.precision import Precision, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
+from claip_emo.training.features import features_of
 from claip_emo.training.initial import configured
 from claip_emo.training.parts import part_problems
 from claip_emo.training.schedule import learning_rates
@@ -31,21 +34,27 @@ PAPER_RATE, PAPER_CLIPS = 1e-5, 8  # the released code's: 1e-5 x total batch / 8
 ADAMW_STATES = 2  # running means of the gradient and of its square
 
 
-def plan(recipe: Recipe, folds: Sequence[int] = ()) -> dict[str, Any]:
+def plan(recipe: Recipe, folds: Sequence[int] = (), device: str = "auto") -> dict[str, Any]:
     """Resolve a recipe and say what training by it would mean.
 
     Args:
         recipe: what would be trained.
         folds: of a corpus with folds, those that would be run; none: the recipe's own.
+        device: where it would be trained: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Returns:
         ``recipe``, ``data`` (per fold: part -> ``n`` and ``per_class``), ``problems`` (why it could
         not be trained as it is), ``parameters``, ``weights_missing`` (files that are not on this
         machine), ``steps_per_epoch``, ``steps``, ``batch``, ``learning_rates`` (``peak``,
-        ``final``, ``paper``, and ``by_epoch``: the rate in the last step of each), ``memory_gib``.
+        ``final``, ``paper``, and ``by_epoch``: the rate in the last step of each), ``memory_gib``,
+        ``precision`` (``fp32`` or ``bf16``) and ``features`` (``live`` or ``cached``).
         Steps of a published corpus that is not here follow from its published counts; where nothing
         is known they are None.
+
+    Raises:
+        RecipeError: if features are to be cached that would not stay the same.
     """
+    features = features_of(recipe)
     recipes = [recipe.of_fold(fold) for fold in folds] or [recipe]
     found = {one.data.fold or 1: _corpus(one) for one in recipes}
     corpora = [corpus for corpus, _ in found.values() if corpus is not None]
@@ -57,6 +66,7 @@ def plan(recipe: Recipe, folds: Sequence[int] = ()) -> dict[str, Any]:
     with no_init_weights():
         model = ClaipEmoModel(configured(wanted, without_weights, processor, labels))
     settings = recipe.train
+    precision = resolve_precision(settings.precision, pick_device(device), model.config)
     clips = max((len(corpus.part("train")) for corpus in corpora), default=0)
     clips = clips or _published_clips(recipe)
     batch = settings.batch_size * settings.accumulation * processes.count()
@@ -86,12 +96,14 @@ def plan(recipe: Recipe, folds: Sequence[int] = ()) -> dict[str, Any]:
             "paper": PAPER_RATE * batch / PAPER_CLIPS,
             "by_epoch": rates[steps - 1 :: steps] if steps else None,
         },
-        "memory_gib": memory_estimate(model, processor, recipe),
+        "memory_gib": memory_estimate(model, processor, recipe, precision),
+        "precision": precision,
+        "features": features,
     }
 
 
 def memory_estimate(
-    model: ClaipEmoModel, processor: ClaipEmoProcessor, recipe: Recipe
+    model: ClaipEmoModel, processor: ClaipEmoProcessor, recipe: Recipe, precision: Precision
 ) -> dict[str, float]:
     """Estimate the memory of one training step, in GiB.
 
@@ -102,14 +114,32 @@ def memory_estimate(
     Args:
         model: its weights are not read.
         processor: what its towers see.
-        recipe: batch size, precision, gradient checkpointing.
+        recipe: batch size, gradient checkpointing.
+        precision: number format of products.
 
     Returns:
         ``weights``, ``gradients``, ``optimizer``, ``activations``, ``total``.
     """
-    seen, settings = processor.settings, recipe.train
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if recipe.train.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    model.train()
+    one, two = (_activations(model, processor, precision, batch) for batch in (1, 2))
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    parts = {
+        "weights": sum(p.numel() * p.element_size() for p in model.parameters()),
+        "gradients": trained,
+        "optimizer": ADAMW_STATES * trained,
+        "activations": one + (recipe.train.batch_size - 1) * (two - one),  # each clip adds as much
+    }
+    parts["total"] = sum(parts.values())
+    return {name: round(nbytes / 2**30, 3) for name, nbytes in parts.items()}
+
+
+def _activations(
+    model: ClaipEmoModel, processor: ClaipEmoProcessor, precision: Precision, batch: int
+) -> int:
+    """Return the bytes that a batch and what autograd keeps of it take."""
+    seen = processor.settings
     kept: dict[int, tuple[Any, int]] = {}  # the storage is held, so that its id stays its own
 
     def keep(tensor: Tensor) -> Tensor:
@@ -118,12 +148,10 @@ def memory_estimate(
             kept[storage._cdata] = (storage, storage.nbytes())
         return tensor
 
-    batch = settings.batch_size
     side, frames = seen.image_size_px, seen.num_frames
     mel_frames = seen.samples // seen.hop + 1
     inputs: dict[str, Tensor] = {}
-    model.train()
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=settings.bf16)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     shapes = FakeTensorMode()
     state = {
@@ -131,21 +159,13 @@ def memory_estimate(
         for name, value in [*model.named_parameters(), *model.named_buffers()]
     }
     with shapes, hooks, autocast:
-        if recipe.model.modality != "a":
+        if model.config.reads_video:
             inputs["pixel_values"] = torch.empty(batch, frames, seen.image_channels, side, side)
-        if recipe.model.modality != "v":
+        if model.config.reads_audio:
             inputs["input_features"] = torch.empty(batch, 1, mel_frames, seen.mel_bins)
         functional_call(model, state, kwargs=inputs)
     of_inputs = sum(value.untyped_storage().nbytes() for value in inputs.values())
-    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    parts = {
-        "weights": sum(p.numel() * p.element_size() for p in model.parameters()),
-        "gradients": trained,
-        "optimizer": ADAMW_STATES * trained,
-        "activations": sum(nbytes for _, nbytes in kept.values()) + of_inputs,
-    }
-    parts["total"] = sum(parts.values())
-    return {name: round(nbytes / 2**30, 3) for name, nbytes in parts.items()}
+    return sum(nbytes for _, nbytes in kept.values()) + of_inputs
 
 
 def _is_weight(tensor: Tensor) -> bool:

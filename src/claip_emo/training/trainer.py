@@ -8,13 +8,16 @@ same weights as one that was never interrupted.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,10 +31,14 @@ from claip_emo.evaluation.evaluate import predict
 from claip_emo.metrics import summarise
 from claip_emo.model.checkpoint import written_whole
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.precision import Precision
 from claip_emo.model.processing import ClaipEmoProcessor
-from claip_emo.model.towers import towers_of
+from claip_emo.model.towers import AUDIO, VISION, kind_of
 from claip_emo.recipe import Recipe, RecipeError
+from claip_emo.training.arithmetic import adamw, compile_towers
 from claip_emo.training.schedule import learning_rates, parameter_groups
+
+logger = logging.getLogger(__name__)
 
 TRAINED = "trained.safetensors"
 STATE = "trainer_state.json"
@@ -52,6 +59,7 @@ class ClaipEmoTrainer(Trainer):
         train: the training part.
         validation: the part that is scored after each epoch; None: none is.
         state_dir: folder of the resumable state.
+        precision: number format of products, ``fp32`` or ``bf16``.
         use_cpu: stay on the CPU although there is a GPU.
     """
 
@@ -64,13 +72,20 @@ class ClaipEmoTrainer(Trainer):
         validation: ClipDataset | None,
         state_dir: Path,
         *,
+        precision: Precision = "fp32",
         use_cpu: bool = False,
     ):
         """Translate the recipe into TrainingArguments."""
         settings = recipe.train
+        self.precision = precision
         if settings.gradient_checkpointing:
             _check_checkpointing(model)
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.gradient_checkpointing_enable()
+        on_cuda = torch.cuda.is_available() and not use_cpu
+        if settings.compile and on_cuda:
+            compile_towers(model)
+        elif settings.compile:
+            logger.warning("train.compile is left out: it makes towers faster on CUDA only.")
         cached = recipe.data.cache == "memory"
         super().__init__(
             model=model,
@@ -84,9 +99,9 @@ class ClaipEmoTrainer(Trainer):
                 save_strategy="epoch",  # after the validation; ``SaveOften`` adds to it
                 logging_steps=settings.log_every_steps,
                 logging_nan_inf_filter=False,
-                bf16=settings.bf16,
+                bf16=precision == "bf16",
                 dataloader_num_workers=0 if cached else recipe.data.workers,
-                dataloader_pin_memory=not use_cpu and torch.cuda.is_available(),
+                dataloader_pin_memory=on_cuda,
                 remove_unused_columns=False,
                 report_to=["tensorboard"] if settings.tensorboard else [],
                 seed=settings.seed,
@@ -125,7 +140,7 @@ class ClaipEmoTrainer(Trainer):
         """Return AdamW with decay on matrices only."""
         if self.optimizer is None:
             groups = parameter_groups(self.model.named_parameters(), self.recipe.train.weight_decay)
-            self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.train.learning_rate)
+            self.optimizer = adamw(groups, self.recipe.train.learning_rate)
         return self.optimizer
 
     def create_scheduler(
@@ -204,16 +219,24 @@ class ClaipEmoTrainer(Trainer):
         """Count nothing: the Trainer's estimate is one for text."""
         return 0
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Score the validation part and log its loss, WAR and UAR."""
+    def scores(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """Score the validation part: labels (clip,), logits (clip, classes), classes (clip,)."""
         model = self.accelerator.unwrap_model(self.model)
         own = (model.config.modality,)
-        rows = predict(model, self.processor, self.eval_dataset, modalities=own)
+        # What is compiled would be compiled again for each new set of packed weights.
+        packed = nullcontext() if self.recipe.train.compile else model.packed(self.precision)
+        with packed:
+            rows = predict(model, self.processor, self.eval_dataset, modalities=own)
         model.train()
-        summary = summarise(rows.label_index, rows.predicted_index, len(rows.labels))
-        chosen = rows.logits[np.arange(len(rows)), rows.label_index]
-        shifted = np.log(np.exp(rows.logits - rows.logits.max(1, keepdims=True)).sum(1))
-        loss = float(np.mean(shifted + rows.logits.max(1) - chosen))
+        return rows.label_index, rows.logits, rows.predicted_index
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Score the validation part and log its loss, WAR and UAR."""
+        labels, logits, predicted = self.scores()
+        summary = summarise(labels, predicted, logits.shape[1])
+        chosen = logits[np.arange(len(labels)), labels]
+        shifted = np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1))
+        loss = float(np.mean(shifted + logits.max(1) - chosen))
         metrics = {"eval_loss": loss, "eval_war": summary.war, "eval_uar": summary.uar}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
@@ -256,14 +279,19 @@ class FiniteGradients(TrainerCallback):
 
 
 def _check_checkpointing(model: ClaipEmoModel) -> None:
-    """Refuse gradient checkpointing where no tower can do it (HTS-AT and ResNets cannot).
+    """Refuse gradient checkpointing where no tower can do it (ResNets cannot).
 
     Raises:
         RecipeError: naming the backbone.
     """
-    if not any(tower.supports_gradient_checkpointing for tower in towers_of(model)):
+    config, kinds = model.config, []
+    if config.reads_video:
+        kinds.append(kind_of(config.vision_config, VISION))
+    if config.reads_audio:
+        kinds.append(kind_of(config.audio_config, AUDIO))
+    if not any(kind.checkpoints for kind in kinds):
         raise RecipeError(
-            f"train.gradient_checkpointing: no tower of {model.config.backbone} can do it; set it "
+            f"train.gradient_checkpointing: no tower of {config.backbone} can do it; set it "
             "to false."
         )
 
