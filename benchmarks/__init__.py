@@ -1,0 +1,1 @@
+"""One measurement per claim: ``python -m benchmarks NAME``."""

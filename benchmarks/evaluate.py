@@ -1,0 +1,171 @@
+"""Evaluation of a clip, ours against the released way, and whether both answer alike."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import clips, released
+from benchmarks.claim import Check, Claim, Options
+from benchmarks.measuring import factors, interleaved, say
+from benchmarks.models import build
+from claip_emo.corpora.base import Corpus
+from claip_emo.data.dataset import ClipDataset
+from claip_emo.evaluation.evaluate import predict
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.precision import Precision, best_precision, has_bf16
+from claip_emo.model.processing import ClaipEmoProcessor
+
+FACTOR = 6.0
+FP32_DISTANCE, BF16_DISTANCE = 1e-5, 0.02  # between probabilities
+AGREEMENT, MARGIN = 0.99, 0.01  # random heads give near-ties: clips below the margin do not count
+LEAST_FAVOURABLE = {"64 frames": 64, "200 frames": 200}  # no frame twice within a view
+
+
+class Ways:
+    """Both ways of one backbone, with the same weights."""
+
+    def __init__(self, backbone: str):
+        """Build them; ours in every precision is merged from the same adapters."""
+        self.model, self.processor = build(backbone)
+        self.precision = best_precision("cpu", self.model.config)
+        self._released = released.ReleasedModel(self.model)
+        self._reader = released.ReleasedReader(self.processor)
+        self._merged: dict[Precision, ClaipEmoModel] = {}
+
+    def ours(self, corpus: Corpus, precision: Precision | None = None) -> np.ndarray:
+        """Score clips our way, (clip, classes)."""
+        precision = precision or self.precision
+        if precision not in self._merged:
+            self._merged[precision] = copy.deepcopy(self.model).merge(precision)
+        return scores(self._merged[precision], self.processor, corpus)
+
+    def as_released(self, corpus: Corpus) -> np.ndarray:
+        """Score clips the released way, (clip, classes)."""
+        return np.stack(
+            [released.probabilities(self._released, self._reader, sample) for sample in corpus]
+        )
+
+
+def scores(model: ClaipEmoModel, processor: ClaipEmoProcessor, corpus: Corpus) -> np.ndarray:
+    """Return what ``evaluate`` would, of face and voice, (clip, classes)."""
+    dataset = ClipDataset(corpus, processor.clip_spec(), None)
+    return predict(model, processor, dataset, modalities=("av",)).scores
+
+
+def measure(options: Options) -> Claim:
+    """Time both ways on the same clips, and compare their probabilities and labels."""
+    rows = {}
+    for backbone in options.towers("vit-b32", "vit-b16"):
+        rows[backbone] = _measure_one(backbone, options)
+        say(f"{backbone}: {rows[backbone]['factor']['median']:.2f} x")
+    checks = [
+        Check(f"{name}: time per clip, released / ours", row["factor"]["median"], "x", FACTOR)
+        for name, row in rows.items()
+    ]
+    checks.sort(key=lambda check: check.figure)  # the least favourable backbone is the claim
+    for name, row in rows.items():
+        for what, key, goal in (
+            ("fp32", "fp32_distance", FP32_DISTANCE),
+            ("bf16", "bf16_distance", BF16_DISTANCE),
+        ):
+            text = f"{name}: largest difference of a probability, {what}"
+            checks.append(Check(text, row[key], "", goal, "most"))
+        checks.append(
+            Check(f"{name}: labels in bf16 as in fp32", row["agreement"], "share", AGREEMENT)
+        )
+    baseline = {
+        "what": "released way, time per clip",
+        "figure": max(row["released"]["median_s"] for row in rows.values()),
+        "unit": "s",
+    }
+    return Claim("evaluate", tuple(checks), baseline, {"backbones": rows})
+
+
+def _measure_one(backbone: str, options: Options) -> dict[str, Any]:
+    ways = Ways(backbone)
+    per_round, rounds = (2, 2) if options.quick else (8, 5)
+    size_px = ways.processor.settings.image_size_px
+    with tempfile.TemporaryDirectory() as folder:
+        lengths = clips.lengths(per_round)
+        corpus = clips.dfew_like(Path(folder) / "half", lengths, size_px)
+        found: dict[str, np.ndarray] = {}
+
+        def run(name: str, score: Any) -> None:
+            found[name] = score(corpus)
+
+        jobs = {
+            "released": lambda: run("released", ways.as_released),
+            "ours": lambda: run("ours", ways.ours),
+        }
+        ways.ours(corpus)  # packs the weights and warms up; the released way has nothing to warm
+        timed = interleaved(jobs, rounds, warm_up=False)
+        row: dict[str, Any] = {
+            "precision": ways.precision,
+            "frames": lengths,
+            "released": timed["released"].to_dict(per=per_round),
+            "ours": timed["ours"].to_dict(per=per_round),
+            "factor": factors(timed["released"], timed["ours"]),
+            "cases": {
+                name: _case(ways, Path(folder) / str(count), count, 1 if options.quick else 3)
+                for name, count in LEAST_FAVOURABLE.items()
+            },
+        }
+        say(f"{backbone}: {row['factor']}")
+        fp32 = found["ours"] if ways.precision == "fp32" else ways.ours(corpus, "fp32")
+        row["fp32_distance"] = float(np.abs(fp32 - found["released"]).max())
+        count = _clips_to_compare(options)
+        many = clips.dfew_like(Path(folder) / "many", clips.lengths(count), size_px)
+        row |= _compare(ways, many)
+    return row
+
+
+def _case(ways: Ways, folder: Path, frames: int, rounds: int) -> dict[str, Any]:
+    """Time one clip of a length that our way gains least on."""
+    corpus = clips.dfew_like(folder, [frames], ways.processor.settings.image_size_px)
+    jobs = {"released": lambda: ways.as_released(corpus), "ours": lambda: ways.ours(corpus)}
+    timed = interleaved(jobs, rounds, warm_up=False)
+    return {name: timing.to_dict() for name, timing in timed.items()} | {
+        "factor": factors(timed["released"], timed["ours"])
+    }
+
+
+def _clips_to_compare(options: Options) -> int:
+    """Return how many clips bf16 is compared on: emulated it takes most of a minute for each."""
+    if has_bf16("cpu"):
+        return 20 if options.quick else 200
+    return 1 if options.quick else 12
+
+
+def _compare(ways: Ways, corpus: Corpus) -> dict[str, Any]:
+    """Compare bf16 with fp32 on clips, in batches so that progress can be told."""
+    wide, narrow = [], []
+    for start in range(0, len(corpus), 8):
+        part = replace(corpus, samples=corpus.samples[start : start + 8])
+        wide.append(ways.ours(part, "fp32"))
+        narrow.append(ways.ours(part, "bf16"))
+        say(f"bf16 beside fp32: {min(start + 8, len(corpus))} of {len(corpus)} clips")
+    return compared(np.concatenate(wide), np.concatenate(narrow))
+
+
+def compared(wide: np.ndarray, narrow: np.ndarray) -> dict[str, Any]:
+    """Compare probabilities (clip, classes) in fp32 and in bf16.
+
+    Labels are compared on clips whose two most probable classes are further apart than the margin
+    in fp32; where there is no such clip, the agreement is not a number.
+    """
+    first, second = np.sort(wide, axis=1)[:, :-3:-1].T
+    clear = first - second > MARGIN
+    same = wide.argmax(axis=1) == narrow.argmax(axis=1)
+    return {
+        "bf16_distance": float(np.abs(wide - narrow).max()),
+        "agreement": float(same[clear].mean()) if clear.any() else float("nan"),
+        "compared_clips": len(wide),
+        "clear_clips": int(clear.sum()),
+        "disagreeing": np.flatnonzero(clear & ~same).tolist(),
+    }

@@ -1,0 +1,73 @@
+"""``python -m benchmarks NAME``: the last line on stdout is one JSON object with agreed keys."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+from benchmarks.__main__ import NAMES, main
+
+from benchmarks import clips, machine, prepare, scaling
+from claip_emo.cli.main import app
+
+KEYS = {"name", "figure", "unit", "goal", "holds", "baseline", "machine"}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure on so little that figures mean nothing."""
+    whole_film = clips.film_720p
+    monkeypatch.setattr(clips, "film_720p", lambda path: whole_film(path, seconds=0.4))
+    monkeypatch.setattr(machine, "GEMM_SIZE", 128)
+    monkeypatch.setattr(scaling, "QUICK_CLIPS", 150)
+    monkeypatch.setattr(scaling, "QUICK_SECONDS", (1, 4))
+    monkeypatch.setattr(scaling, "PATTERN_S", 2)
+    monkeypatch.setattr(scaling, "_in_process", _in_this_process)
+    monkeypatch.setattr(prepare, "QUICK_CLIPS", 4)
+    monkeypatch.setattr(prepare, "CONSTRUCTED", Path("nowhere"))
+    monkeypatch.setattr(prepare, "_timed", _claip_emo)
+
+
+def _claip_emo(command: list[str]) -> tuple[dict, float]:
+    """Run the command in this process; return the JSON that it prints."""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        app(command[command.index("prepare") :], standalone_mode=False)
+    return json.loads(printed.getvalue()), 1.0
+
+
+def _in_this_process(what: str, where: str, backbone: str, *count: str) -> dict:
+    if what == "many":
+        return scaling._many(Path(where), backbone, int(*count))
+    return scaling._long(Path(where), backbone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_line_is_the_claim_and_out_keeps_it_with_its_figure(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main([name, "--quick", "--backbone", "tiny-clip", "--out", str(tmp_path)])
+    (line,) = capfd.readouterr().out.splitlines()  # nothing else is on stdout
+    result = json.loads(line)
+    assert result.keys() >= KEYS
+    assert result["name"] == name
+    assert result["figure"] == result["checks"][0]["figure"] > 0
+    assert result["holds"] == all(check["holds"] for check in result["checks"])
+    assert result["baseline"]["figure"] > 0
+    assert result["machine"]["cores"] >= 1
+    assert json.loads((tmp_path / f"{name}.json").read_text("utf-8")) == result
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_unknown_name_is_wrong_usage_and_the_names_are_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["nonsense"])
+    assert stop.value.code == 2
+    told = capsys.readouterr()
+    assert not told.out
+    assert all(name in told.err for name in NAMES)
