@@ -89,7 +89,7 @@ def measure(options: Options) -> Claim:
 
 def _measure_one(backbone: str, options: Options) -> dict[str, Any]:
     ways = Ways(backbone)
-    per_round, rounds = (2, 2) if options.quick else (8, 5)
+    per_round, rounds = (2, 2) if options.quick else (4, 3)
     size_px = ways.processor.settings.image_size_px
     with tempfile.TemporaryDirectory() as folder:
         lengths = clips.lengths(per_round)
@@ -112,7 +112,7 @@ def _measure_one(backbone: str, options: Options) -> dict[str, Any]:
             "ours": timed["ours"].to_dict(per=per_round),
             "factor": factors(timed["released"], timed["ours"]),
             "cases": {
-                name: _case(ways, Path(folder) / str(count), count, 1 if options.quick else 3)
+                name: _case(ways, Path(folder) / str(count), count, 1 if options.quick else 2)
                 for name, count in LEAST_FAVOURABLE.items()
             },
         }
@@ -139,7 +139,7 @@ def _clips_to_compare(options: Options) -> int:
     """Return how many clips bf16 is compared on: emulated it takes most of a minute for each."""
     if has_bf16("cpu"):
         return 20 if options.quick else 200
-    return 1 if options.quick else 12
+    return 1 if options.quick else 4
 
 
 def _compare(ways: Ways, corpus: Corpus) -> dict[str, Any]:

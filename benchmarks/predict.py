@@ -37,7 +37,7 @@ def measure(options: Options) -> Claim:
     """Time the parts, the whole, and the folder in turn; then int8 beside fp32."""
     backbone = options.towers("vit-b32")[0]
     model, processor = build(backbone)
-    rounds, files = (3, 6) if options.quick else (11, 20)
+    rounds, files = (3, 6) if options.quick else (7, 20)
     with tempfile.TemporaryDirectory() as folder:
         film = clips.film_720p(Path(folder) / "film.mp4")
         say("720p film made")
@@ -49,7 +49,7 @@ def measure(options: Options) -> Claim:
         )
         timed = interleaved(_jobs(recognizer, film), rounds)
         say(str({name: round(timing.median, 3) for name, timing in timed.items()}))
-        folder_rounds = 1 if options.quick else 3
+        folder_rounds = 1 if options.quick else 2
         together = interleaved(
             {
                 "one by one": lambda: [recognizer(path) for path in copies],

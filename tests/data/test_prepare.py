@@ -30,11 +30,10 @@ from claip_emo.data import prepare as module
 from claip_emo.data.cache import ClipCache
 from tests.data.detectors import SPEC, Slow
 
-if __name__ == "__main__":
-    module.CLIPS_PER_SHARD = 2
-    clips = [Sample(path.name, path, "anger") for path in sorted(Path(sys.argv[1]).iterdir())]
-    done = module.prepare(ClipCache(Path(sys.argv[2]), SPEC, Slow()), clips, workers=1)
-    print(done.made, len(done.failed))
+module.CLIPS_PER_SHARD = 2  # without a guard: processes do not run the script again
+clips = [Sample(path.name, path, "anger") for path in sorted(Path(sys.argv[1]).iterdir())]
+done = module.prepare(ClipCache(Path(sys.argv[2]), SPEC, Slow()), clips, workers=1)
+print(done.made, len(done.failed))
 """
 
 

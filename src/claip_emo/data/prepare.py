@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from claip_emo.corpora.base import Sample
@@ -141,10 +144,11 @@ class _Work:
             workers, context, begin, (self._cache, stop, done, at_work, context.Value("l", 0))
         )
         try:
-            left = {
-                pool.submit(make, numbered[start : start + size])
-                for start in range(0, len(tasks), size)
-            }
+            with _without_main():  # processes are started as work is submitted
+                left = {
+                    pool.submit(make, numbered[start : start + size])
+                    for start in range(0, len(tasks), size)
+                }
             while left:
                 ended, left = wait(left, timeout=LOOK_EVERY_S, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -173,6 +177,17 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([make.__module__])
     return context
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep processes from running the caller's script again: it need not have a guard for that."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _cores() -> int:
