@@ -137,9 +137,10 @@ def _roofline(axes: Axes, details: Result) -> None:
             intensity = stage["operations"] / stage["bytes"]
             rate = stage["operations"] / stage["seconds"] / 1e9
             axes.plot(intensity, rate, "o", color=colour, markersize=4)
-            own = f"{name} {backbone}" if name == "vision tower" else name
-            if colour == OURS or name == "vision tower":
-                axes.annotate(own, (intensity, rate), (4, -3), textcoords="offset points", size=7)
+            if colour == OURS:  # the others' points lie beside them
+                axes.annotate(name, (intensity, rate), (4, -9), textcoords="offset points", size=7)
+        axes.plot([], [], "o", color=colour, markersize=4, label=backbone)
+    axes.legend(fontsize=7, frameon=False, loc="lower right")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("operations per byte")

@@ -8,6 +8,7 @@ import torch
 
 from claip_emo import ClaipEmoModel, Clip
 from claip_emo.labels import SEVEN
+from claip_emo.model import batching
 from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.batching import MODALITIES, ModalityError, score, stack
 from claip_emo.model.processing import ClaipEmoProcessor
@@ -105,6 +106,28 @@ def test_frames_that_views_share_are_encoded_once(parts, monkeypatch) -> None:
     )
     assert encoded == [3 + 4 + 3, 3 + 6 + 3]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_frames_and_sounds_are_encoded_some_at_a_time(parts, monkeypatch) -> None:
+    model, processor = parts
+    clips = [clip(11), clip(12, views=1), clip(13, video=False), clip(14)]
+    whole = score(model, processor, stack(clips), MODALITIES)
+    monkeypatch.setattr(batching, "FRAMES_AT_ONCE", 4)
+    monkeypatch.setattr(batching, "SEGMENTS_AT_ONCE", 2)
+    counts = {"encode_frames": [], "encode_audio": []}
+    for name, counted in counts.items():
+        encode = getattr(model, name)
+        monkeypatch.setattr(
+            model, name, lambda few, to=counted, by=encode: to.append(len(few)) or by(few)
+        )
+    found = score(model, processor, stack([distinct(one) for one in clips]), MODALITIES)
+    assert counts == {"encode_frames": [4, 4, 4, 3], "encode_audio": [2, 2, 2, 1]}
+    for kind in MODALITIES:
+        np.testing.assert_allclose(found[kind].logits, whole[kind].logits, atol=1e-5)
+
+
+def distinct(one: Clip) -> Clip:
+    return replace(one, frame_times_s=None)
 
 
 def test_frames_of_one_time_that_differ_stay_apart(parts) -> None:
