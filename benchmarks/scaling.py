@@ -116,8 +116,10 @@ def _in_process(*arguments: str) -> dict[str, Any]:
 def _many(folder: Path, backbone: str, count: int) -> dict[str, Any]:
     """Score a corpus of ``count`` clips that are prepared; tell time and memory batch by batch."""
     from benchmarks.models import build
+    from claip_emo.allocation import keep_freed_memory
     from claip_emo.evaluation.evaluate import predict
 
+    keep_freed_memory()  # as every command does
     model, processor = build(backbone)
     made = clips.dfew_like(
         folder / "clips", clips.lengths(DISTINCT), processor.settings.image_size_px
@@ -150,8 +152,10 @@ def _many(folder: Path, backbone: str, count: int) -> dict[str, Any]:
 def _long(path: Path, backbone: str) -> dict[str, Any]:
     """Predict one file; tell time, views and the peak of memory."""
     from benchmarks.models import build
+    from claip_emo.allocation import keep_freed_memory
     from claip_emo.inference.recognizer import EmotionRecognizer
 
+    keep_freed_memory()
     recognizer = EmotionRecognizer(*build(backbone), face_detector="haar")
     built = memory_mib("VmRSS")
     begin = time.perf_counter()
