@@ -178,7 +178,7 @@ def _scaling(axes: np.ndarray, result: Result) -> None:
     axes[0].set_xlabel("clips scored so far")
     memory = axes[0].twinx()
     memory.plot(done, [row["memory_mib"] for row in rows], color=THIRD, linewidth=1)
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.2 * max(row["memory_mib"] for row in rows))
     memory.set_ylabel("memory, MiB", color=THIRD)
     axes[0].set_title("Number of clips")
     videos = result["details"]["videos"]
@@ -191,7 +191,7 @@ def _scaling(axes: np.ndarray, result: Result) -> None:
     axes[1].set_ylim(bottom=0)
     beside = axes[1].twinx()
     beside.plot(lengths, [row["peak_mib"] for row in videos], "o-", color=THIRD)
-    beside.set_ylim(bottom=0)
+    beside.set_ylim(0, 1.2 * max(row["peak_mib"] for row in videos))
     beside.set_ylabel("peak memory, MiB", color=THIRD)
     axes[1].legend(loc="center left")
     axes[1].set_title("Length of a video")
