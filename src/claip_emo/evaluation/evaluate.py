@@ -106,19 +106,21 @@ def score_corpus(
     mine = batches[processes.rank() :: processes.count()]
     share = [index for batch in mine for index in batch]
     loader = DataLoader(dataset, batch_sampler=mine, collate_fn=collate, num_workers=workers)
-    logits: dict[Modality, list[np.ndarray]] = {modality: [] for modality in wanted}
-    scores: dict[Modality, list[np.ndarray]] = {modality: [] for modality in wanted}
+    # One block for all: small ones between the large ones of every batch would split the heap.
+    shape = len(share), len(dataset.corpus.labels)
+    logits = {modality: np.empty(shape) for modality in wanted}
+    scores = {modality: np.empty(shape) for modality in wanted}
     done = 0
     for batch in _told_plainly(loader):
+        rows = slice(done, done + len(batch["ids"]))
         for modality, found in scorer(batch, wanted).items():
-            logits[modality].append(found.logits)
-            scores[modality].append(found.probabilities)
-        done += len(batch["ids"])
+            logits[modality][rows] = found.logits
+            scores[modality][rows] = found.probabilities
+        done = rows.stop
         if progress is not None:
             progress(done, len(share))
     samples = [dataset.corpus.samples[index] for index in share]
-    classes = len(dataset.corpus.labels)
-    rows = [
+    parts = [
         Predictions.from_rows(
             dataset.corpus.labels,
             ids=[sample.id for sample in samples],
@@ -126,12 +128,12 @@ def score_corpus(
             folds=[sample.fold for sample in samples],
             modality=modality,
             true_labels=[sample.label for sample in samples],
-            logits=np.concatenate([*logits[modality], np.zeros((0, classes))]),
-            scores=np.concatenate([*scores[modality], np.zeros((0, classes))]),
+            logits=logits[modality],
+            scores=scores[modality],
         )
         for modality in wanted
     ]
-    return Predictions.concat(processes.gather(Predictions.concat(rows)))
+    return Predictions.concat(processes.gather(Predictions.concat(parts)))
 
 
 def _told_plainly(loader: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
