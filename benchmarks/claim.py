@@ -97,6 +97,18 @@ class Claim:
         )
 
 
+def speed_checks(rows: dict[str, dict[str, Any]], goal: float) -> list[Check]:
+    """Return a check of how many times faster each backbone is than the released way.
+
+    The least favourable one is the first: it is the claim.
+    """
+    checks = [
+        Check(f"{name}: time per clip, released / ours", row["factor"]["median"], "x", goal)
+        for name, row in rows.items()
+    ]
+    return sorted(checks, key=lambda check: check.figure)
+
+
 def rounded(value: Any) -> Any:
     """Round every number to four digits; what is no number becomes null, as JSON has no NaN."""
     if isinstance(value, dict):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import clips, released
-from benchmarks.claim import Check, Claim, Options
+from benchmarks.claim import Check, Claim, Options, speed_checks
 from benchmarks.measuring import factors, interleaved, say
 from benchmarks.models import build
 from claip_emo.corpora.base import Corpus
@@ -64,11 +64,7 @@ def measure(options: Options) -> Claim:
     for backbone in options.towers("vit-b32", "vit-b16"):
         rows[backbone] = _measure_one(backbone, options)
         say(f"{backbone}: {rows[backbone]['factor']['median']:.2f} x")
-    checks = [
-        Check(f"{name}: time per clip, released / ours", row["factor"]["median"], "x", FACTOR)
-        for name, row in rows.items()
-    ]
-    checks.sort(key=lambda check: check.figure)  # the least favourable backbone is the claim
+    checks = speed_checks(rows, FACTOR)
     for name, row in rows.items():
         for what, key, goal in (
             ("fp32", "fp32_distance", FP32_DISTANCE),

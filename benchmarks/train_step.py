@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import clips
-from benchmarks.claim import Check, Claim, Options
+from benchmarks.claim import Check, Claim, Options, speed_checks
 from benchmarks.measuring import Timing, factors, forget_peak, memory_mib, say
 from benchmarks.models import build, processor_of
 
@@ -32,11 +32,7 @@ def measure(options: Options) -> Claim:
     for backbone in options.towers("vit-b32", "vit-b16"):
         rows[backbone] = _measure_one(backbone, options)
         say(f"{backbone}: {rows[backbone]['factor']}, memory {rows[backbone]['memory_share']:.2f}")
-    checks = [
-        Check(f"{name}: time per clip, released / ours", row["factor"]["median"], "x", FACTOR)
-        for name, row in rows.items()
-    ]
-    checks.sort(key=lambda check: check.figure)
+    checks = speed_checks(rows, FACTOR)
     checks += [
         Check(f"{name}: peak memory, ours / released", row["memory_share"], "share", MEMORY, "most")
         for name, row in rows.items()
