@@ -121,3 +121,6 @@ def _show(done: Prepared, folder: Path, as_json: bool) -> None:
         if (more := len(done.failed) - SHOWN) > 0:
             console.print(f"  and {more:,} more (--json has them)")
     console.print(f"Cache: {folder}", soft_wrap=True)
+    console.print(
+        f"Read it with: claip-emo train ... --set data.cache={folder}", soft_wrap=True, markup=False
+    )
