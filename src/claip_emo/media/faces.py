@@ -99,7 +99,7 @@ class YuNet(_PerThread):
             net = cv2.FaceDetectorYN.create(str(self.model_file), "", (320, 320), YUNET_SCORE)
             self._local.net = net
         net.setInputSize((small.shape[1], small.shape[0]))
-        _, faces = net.detect(np.ascontiguousarray(small[..., ::-1]))
+        _, faces = net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         if faces is None:
             return np.zeros((0, 5), np.float32)
         boxes = faces[:, [0, 1, 2, 3, 14]].astype(np.float32)

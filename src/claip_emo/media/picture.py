@@ -126,9 +126,23 @@ def square(picture: Frame, box_px: NDArray[np.float32], size_px: int) -> Frame:
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
         inside = picture[top : top + side, left : left + side]
         return resized(np.ascontiguousarray(inside), (size_px, size_px))
-    rows = np.clip(np.arange(top, top + side), 0, height - 1)
-    columns = np.clip(np.arange(left, left + side), 0, width - 1)
-    return resized(np.ascontiguousarray(picture[rows[:, None], columns]), (size_px, size_px))
+    rows, above, below = _inside(top, side, height)
+    columns, before, after = _inside(left, side, width)
+    whole = cv2.copyMakeBorder(
+        picture[rows, columns], above, below, before, after, cv2.BORDER_REPLICATE
+    )
+    return resized(np.asarray(whole, np.uint8), (size_px, size_px))
+
+
+def _inside(start: int, length: int, end: int) -> tuple[slice, int, int]:
+    """Return the part of a stretch that lies within [0, end), or the border next to it.
+
+    Returns:
+        The part, at least 1 long, and how much of the stretch comes before and after it.
+    """
+    first, last = (min(max(place, 0), end - 1) for place in (start, start + length - 1))
+    before = min(max(first - start, 0), length - 1)
+    return slice(first, last + 1), before, length - 1 - (last - first) - before
 
 
 def middle_square(height: int, width: int) -> NDArray[np.float32]:

@@ -212,7 +212,9 @@ def _image(file: Path) -> Frame | None:
         picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if len(encoded) else None
     except (OSError, cv2.error):
         return None
-    return None if picture is None else np.ascontiguousarray(picture[..., ::-1], np.uint8)
+    if picture is None:
+        return None
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _named_sound(path: str, notes: list[str]) -> Track:
