@@ -44,11 +44,18 @@ def upright(
     elif min(frame.width, frame.height) < SMALLEST_FOR_SWSCALE:
         array = resized(frame.to_ndarray(format="rgb24"), size)
     else:
-        way = int(Interpolation.AREA if scale < 1 else Interpolation.BICUBIC) | EXACT
+        way = int(_interpolation(scale)) | EXACT
         # One thread: a process that was forked waits for ever for those of a scaler it inherited.
         scaled = frame.reformat(*size, format="rgb24", interpolation=way, threads=1)
         array = scaled.to_ndarray()
     return turned(np.asarray(array, np.uint8), frame.side_data.get(Type.DISPLAYMATRIX))
+
+
+def _interpolation(scale: float) -> Interpolation:
+    """Return how a frame is scaled; at its own size only its colours are, in half of the time."""
+    if scale == 1:
+        return Interpolation.BICUBLIN  # colours bilinear, as JPEG decoders have it
+    return Interpolation.AREA if scale < 1 else Interpolation.BICUBIC
 
 
 def turned(picture: Frame, matrix: Any | None) -> Frame:
