@@ -3,7 +3,7 @@
 import pytest
 
 from claip_emo.corpora.published import NAMES, published
-from claip_emo.recipe import load_recipe, recipe_names
+from claip_emo.recipe_files import load_recipe, recipe_names
 
 BATCH = {"dfew": 32, "mafw": 16, "mafw_compound": 16, "crema_d": 32, "ravdess": 32, "meld": 32}
 
@@ -38,7 +38,7 @@ def test_every_corpus_but_the_lists_has_a_recipe() -> None:
 
 
 def test_recipes_state_their_resolved_rates() -> None:
-    from claip_emo.recipe import _recipe_folder
+    from claip_emo.recipe_files import _recipe_folder
 
     for name, batch in BATCH.items():
         text = (_recipe_folder() / f"{name}.yaml").read_text("utf-8")

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from claip_emo.recipe import RecipeError, load_recipe, parse_recipe, recipe_names
+from claip_emo.recipe_files import RecipeError, load_recipe, parse_recipe, recipe_names
 
 
 @pytest.mark.parametrize("name", ["csv", "csv-tiny", "demo"])

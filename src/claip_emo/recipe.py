@@ -6,27 +6,30 @@ are the reference of the recipe's keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NO_FOLDER = ("none", "memory")  # values of data.cache
 
 
-class RecipeError(ValueError):
-    """A recipe that cannot be used; the message names each key and how to mend it."""
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, attribute docstrings describe the keys."""
 
-
-class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
+    command: ClassVar[str] = "train"
+    """What takes a recipe whose outermost part this is: ``claip-emo COMMAND``."""
 
-class DataRecipe(_Section):
+    def to_yaml(self) -> str:
+        """Return every key, every default resolved, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class DataRecipe(Section):
     """Which clips, how they are split and read."""
 
     corpus: Literal["table", "synthetic", "dfew", "mafw", "crema_d", "ravdess", "meld", "lists"] = (
@@ -77,7 +80,7 @@ class DataRecipe(_Section):
         return self
 
 
-class LoraRecipe(_Section):
+class LoraRecipe(Section):
     """Low-rank adapters on both towers."""
 
     rank: int = Field(8, ge=1)
@@ -88,7 +91,7 @@ class LoraRecipe(_Section):
     """Dropout on the adapters' input."""
 
 
-class ModelRecipe(_Section):
+class ModelRecipe(Section):
     """Towers, adaptation, temporal module and head."""
 
     backbone: Literal["vit-b32", "vit-b16", "vit-l14", "tiny", "tiny-clip"] = "vit-b32"
@@ -111,7 +114,7 @@ class ModelRecipe(_Section):
     """Changes to what the towers see, such as num_frames, frame_stride, audio_s, face_margin."""
 
 
-class AugmentRecipe(_Section):
+class AugmentRecipe(Section):
     """Augmentation on the device; the defaults are the paper's."""
 
     randaugment_layers: int = Field(4, ge=0)
@@ -144,7 +147,7 @@ class AugmentRecipe(_Section):
     """Probability that a clip with face and voice loses one of them; 0 in the paper."""
 
 
-class TrainRecipe(_Section):
+class TrainRecipe(Section):
     """Optimisation, schedule, and what is kept."""
 
     epochs: int = Field(100, ge=1)
@@ -201,7 +204,7 @@ class TrainRecipe(_Section):
         return described
 
 
-class ProtocolRecipe(_Section):
+class ProtocolRecipe(Section):
     """What decides which weights are tested."""
 
     selection: Literal["validation", "last", "best_on_test"] = "validation"
@@ -213,7 +216,7 @@ class ProtocolRecipe(_Section):
     """Score what the towers know without training beside it, where they have text encoders."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """One experiment: data, model, augmentation, training, protocol."""
 
     name: str = "clips"
@@ -240,108 +243,3 @@ class Recipe(_Section):
     def of_fold(self, fold: int) -> Recipe:
         """Return the same recipe for one fold of its corpus."""
         return self.model_copy(update={"data": self.data.model_copy(update={"fold": fold})})
-
-    def to_yaml(self) -> str:
-        """Return the whole recipe, every default resolved, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with the package."""
-    folder = _recipe_folder()
-    return sorted(path.stem for path in folder.glob("*.yaml"))
-
-
-def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe by name or path and apply ``section.key=value`` overrides.
-
-    Raises:
-        RecipeError: if it is missing, no YAML, has unknown keys or values out of range.
-    """
-    path = _find(str(name_or_path))
-    try:
-        described = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(described, dict):
-        raise RecipeError(f"{path} must hold sections such as data, model, train.")
-    for override in overrides:
-        _apply(described, override)
-    return parse_recipe(described, str(path))
-
-
-def parse_recipe(described: Mapping[str, Any], source: str = "recipe") -> Recipe:
-    """Check a recipe given as a dictionary.
-
-    Raises:
-        RecipeError: naming every wrong key with the nearest known one, and every wrong value.
-    """
-    try:
-        return Recipe.model_validate(described)
-    except ValidationError as error:
-        lines = [_explain(item["loc"], item) for item in error.errors()]
-        raise RecipeError(f"{source}:\n" + "\n".join(f"  {line}" for line in lines)) from None
-
-
-def _recipe_folder() -> Path:
-    installed = Path(str(files("claip_emo"))) / "recipes"
-    checkout = Path(__file__).resolve().parents[2] / "recipes"
-    return installed if installed.is_dir() else checkout
-
-
-def _find(name: str) -> Path:
-    if (path := Path(name)).is_file():
-        return path
-    packaged = _recipe_folder() / f"{name}.yaml"
-    if packaged.is_file():
-        return packaged
-    # `recipes/demo.yaml` works from anywhere, as it stands in the documentation.
-    if path.parent.name == "recipes" and (_recipe_folder() / path.name).is_file():
-        return _recipe_folder() / path.name
-    known = recipe_names()
-    near = get_close_matches(path.stem, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise RecipeError(f"No recipe {name!r}: no such file; by name: {', '.join(known)}.{hint}")
-
-
-def _apply(described: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set takes section.key=value, not {override!r}.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is no YAML ({error}).") from error
-    if isinstance(value, str):
-        value = _as_number(value)
-    *sections, last = key.strip().split(".")
-    for section in sections:
-        inner = described.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise RecipeError(f"--set {override!r}: {section!r} is a value, not a section.")
-        described = inner
-    described[last] = value
-
-
-def _as_number(text: str) -> str | float:
-    """Read `1e-4`, which YAML 1.1 takes for a string, as a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _explain(place: tuple[int | str, ...], item: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in place)
-    if item["type"] != "extra_forbidden":
-        given = "" if isinstance(item["input"], dict) else f" (it is {item['input']!r})"
-        return f"{key + ': ' if key else ''}{item['msg'].removeprefix('Value error, ')}{given}"
-    section: type[BaseModel] = Recipe
-    for part in place[:-1]:
-        annotation = section.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        section = annotation
-    near = get_close_matches(str(place[-1]), section.model_fields, n=1, cutoff=0.4)
-    known = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(section.model_fields)}."
-    return f"{key}: unknown key; {known}"

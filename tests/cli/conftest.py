@@ -12,7 +12,7 @@ import pytest
 
 from claip_emo.cli.main import main
 from claip_emo.corpora.synthetic import make_corpus
-from claip_emo.recipe import parse_recipe
+from claip_emo.recipe_files import parse_recipe
 from claip_emo.training.fit import train
 
 from ..training.conftest import described

@@ -137,7 +137,7 @@ def test_a_dry_run_without_the_corpus(command, tmp_path) -> None:
 
 @pytest.fixture(scope="module")
 def of_dfew(dfew, tmp_path_factory) -> Path:
-    from claip_emo.recipe import parse_recipe
+    from claip_emo.recipe_files import parse_recipe
     from claip_emo.training.fit import train
 
     recipe = {

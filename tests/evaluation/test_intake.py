@@ -13,7 +13,8 @@ from claip_emo.evaluation.intake import known_to, plainly, readable
 from claip_emo.evaluation.predictions import Predictions
 from claip_emo.labels import LabelSet
 from claip_emo.media.decode import MediaError
-from claip_emo.recipe import DataRecipe, parse_recipe
+from claip_emo.recipe import DataRecipe
+from claip_emo.recipe_files import parse_recipe
 from claip_emo.training.fit import train
 from claip_emo.training.trainer import ClaipEmoTrainer
 

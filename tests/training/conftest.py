@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from claip_emo.corpora.synthetic import make_corpus
-from claip_emo.recipe import Recipe, parse_recipe
+from claip_emo.recipe import Recipe
+from claip_emo.recipe_files import parse_recipe
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import yaml
 from claip_emo.cli.main import main
 from claip_emo.corpora.base import CorpusError
 from claip_emo.evaluation.predictions import Predictions
-from claip_emo.recipe import RecipeError
+from claip_emo.recipe_files import RecipeError
 from claip_emo.training import ablate as room
 from claip_emo.training.ablate import _runs, ablate
 from claip_emo.training.fit import Interrupted, train

@@ -10,7 +10,7 @@ import torch
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.recipe import load_recipe, parse_recipe
+from claip_emo.recipe_files import load_recipe, parse_recipe
 from claip_emo.training.arithmetic import adamw, compile_towers
 from claip_emo.training.fit import train
 from claip_emo.training.plan import plan

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from claip_emo.recipe import RecipeError
+from claip_emo.recipe_files import RecipeError
 from claip_emo.training.cells import parse_axes, plan_ablation
 
 ISSUE = (

@@ -15,7 +15,7 @@ from claip_emo.media.decode import MediaError
 from claip_emo.model.backbones import resolve
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
-from claip_emo.recipe import RecipeError, load_recipe, parse_recipe
+from claip_emo.recipe_files import RecipeError, load_recipe, parse_recipe
 from claip_emo.training import feature_trainer, features, views
 from claip_emo.training.features import features_of
 from claip_emo.training.fit import Interrupted, train

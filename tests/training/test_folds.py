@@ -10,7 +10,7 @@ import pytest
 from claip_emo.corpora.base import CorpusError
 from claip_emo.evaluation.predictions import Predictions
 from claip_emo.metrics import summarise
-from claip_emo.recipe import RecipeError, parse_recipe
+from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training import folds as module
 from claip_emo.training.folds import chosen_folds, finished, train_folds
 

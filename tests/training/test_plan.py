@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from claip_emo.recipe import load_recipe, parse_recipe
+from claip_emo.recipe_files import load_recipe, parse_recipe
 from claip_emo.training.fit import train
 from claip_emo.training.plan import plan
 

@@ -10,7 +10,8 @@ from claip_emo.corpora.base import CorpusError
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation.evaluate import evaluate_data
 from claip_emo.evaluation.predictions import Predictions
-from claip_emo.recipe import DataRecipe, RecipeError, parse_recipe
+from claip_emo.recipe import DataRecipe
+from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training.fit import train
 
 from .conftest import described

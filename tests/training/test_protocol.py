@@ -13,7 +13,7 @@ from claip_emo import ClaipEmoModel
 from claip_emo.corpora.base import CorpusError
 from claip_emo.evaluation.predictions import Predictions
 from claip_emo.metrics import summarise
-from claip_emo.recipe import parse_recipe
+from claip_emo.recipe_files import parse_recipe
 from claip_emo.training.fit import train
 from claip_emo.training.trainer import newest_checkpoint
 

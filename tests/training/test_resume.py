@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from claip_emo.model.checkpoint import written_whole
-from claip_emo.recipe import parse_recipe
+from claip_emo.recipe_files import parse_recipe
 from claip_emo.training.fit import Interrupted, train
 from claip_emo.training.trainer import ClaipEmoTrainer, newest_checkpoint
 
@@ -30,7 +30,7 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from claip_emo.recipe import load_recipe
+from claip_emo.recipe_files import load_recipe
 from claip_emo.training import fit
 from claip_emo.training.trainer import ClaipEmoTrainer
 

@@ -27,7 +27,7 @@ def demo(
     """Make faces and voices, learn them, test on people never seen, and show the report."""
     begin(threads)
     from claip_emo.inference.recognizer import EmotionRecognizer
-    from claip_emo.recipe import load_recipe
+    from claip_emo.recipe_files import load_recipe
     from claip_emo.training.fit import train
 
     overrides = [f"data.root={out / 'clips'}", *(changes or [])]

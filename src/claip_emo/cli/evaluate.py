@@ -140,7 +140,7 @@ def evaluate(
         raise typer.BadParameter("--zero-shot is scored in fp32; leave --precision out.")
     if across and zero_shot:
         raise typer.BadParameter("--across goes with a trained model; zero-shot takes any labels.")
-    from claip_emo.recipe import parse_recipe
+    from claip_emo.recipe_files import parse_recipe
 
     clips_of = parse_recipe({"data": described}, "evaluate").data
     settings: dict[str, Any] = {

@@ -60,7 +60,7 @@ def prepare(
     Run again, it goes on where it was. Exit code 1 where clips cannot be read.
     """
     begin()
-    from claip_emo.recipe import load_recipe
+    from claip_emo.recipe_files import load_recipe
 
     described = load_recipe(recipe, overrides_of(changes, data=data, backbone=backbone, seed=seed))
     folder = cache or described.data.cache_folder

@@ -66,7 +66,7 @@ def train(
 ) -> None:
     """Train by a recipe, test, and write a report. Run again, it goes on where it was."""
     begin(threads)
-    from claip_emo.recipe import load_recipe
+    from claip_emo.recipe_files import load_recipe
 
     overrides = overrides_of(changes, data=data, backbone=backbone, seed=seed)
     described = load_recipe(recipe, overrides)

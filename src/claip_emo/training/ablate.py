@@ -18,7 +18,8 @@ from claip_emo.evaluation.ablation import summarise_ablation
 from claip_emo.evaluation.ablation_table import PLAN, ablation_rows
 from claip_emo.evaluation.run import commit
 from claip_emo.evaluation.wording import duration
-from claip_emo.recipe import Recipe, RecipeError, parse_recipe
+from claip_emo.recipe import Recipe
+from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training.cells import Ablation, Cell, as_text, value_of
 from claip_emo.training.fit import train
 from claip_emo.training.folds import finished

@@ -13,7 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from claip_emo.recipe import Recipe, RecipeError, load_recipe, parse_recipe
+from claip_emo.recipe import Recipe
+from claip_emo.recipe_files import RecipeError, load_recipe, parse_recipe
 
 Design = Literal["one-at-a-time", "grid"]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from claip_emo.recipe import Recipe, RecipeError, parse_recipe
+from claip_emo.recipe import Recipe
+from claip_emo.recipe_files import RecipeError, parse_recipe
 
 RECIPE = "recipe.yaml"
 

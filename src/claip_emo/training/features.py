@@ -29,7 +29,8 @@ from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.precision import Precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.towers import towers_of
-from claip_emo.recipe import Recipe, RecipeError
+from claip_emo.recipe import Recipe
+from claip_emo.recipe_files import RecipeError
 from claip_emo.training.views import NOTHING, ClipViews, Views
 
 FEATURES = "features"  # a folder of the resumable state

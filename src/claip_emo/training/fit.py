@@ -36,7 +36,8 @@ from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.precision import Precision, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
-from claip_emo.recipe import Recipe, RecipeError
+from claip_emo.recipe import Recipe
+from claip_emo.recipe_files import RecipeError
 from claip_emo.training.arithmetic import keep_precision
 from claip_emo.training.callbacks import (
     BestEpoch,

@@ -13,7 +13,8 @@ from rich.console import Console
 from claip_emo.corpora.load import folds_of
 from claip_emo.evaluation import processes
 from claip_emo.evaluation.folds import summarise_folds
-from claip_emo.recipe import Recipe, RecipeError
+from claip_emo.recipe import Recipe
+from claip_emo.recipe_files import RecipeError
 from claip_emo.training.fit import RECIPE, train
 
 FINISHED = ("predictions.parquet", "metrics.json", "run.json", "report.html")

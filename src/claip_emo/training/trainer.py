@@ -34,7 +34,8 @@ from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.precision import Precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.towers import AUDIO, VISION, kind_of
-from claip_emo.recipe import Recipe, RecipeError
+from claip_emo.recipe import Recipe
+from claip_emo.recipe_files import RecipeError
 from claip_emo.training.arithmetic import adamw, compile_towers
 from claip_emo.training.schedule import learning_rates, parameter_groups
 
