@@ -96,7 +96,7 @@ class Training:
         seen = self.settings
         side = seen.image_size_px
         shape = batch, seen.num_frames, seen.image_channels, side, side
-        mel = batch, 1, seen.samples // seen.hop + 1, seen.mel_bins
+        mel = batch, *seen.mel_shape
         return {
             "pixel_values": torch.randn(shape, device=self.device),
             "input_features": torch.randn(mel, device=self.device) * 20 - 40,  # dB

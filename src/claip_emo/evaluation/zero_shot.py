@@ -29,7 +29,7 @@ from claip_emo.model.heads import given
 from claip_emo.model.language import LanguageTower, language_of
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.prompts import Role, is_known, prompts
-from claip_emo.model.towers import AUDIO, VISION, kind_of
+from claip_emo.model.towers import AUDIO, VISION, kind_of, over_windows
 
 logger = logging.getLogger(__name__)
 
@@ -168,9 +168,10 @@ class ZeroShotModel(nn.Module):
         return functional.normalize(frames.mean(dim=1), dim=-1)
 
     def encode_audio(self, input_features: Tensor) -> Tensor:
-        """Turn log-mels (batch, 1, time, mel) in dB into embeddings (batch, P)."""
+        """Turn log-mels (batch, window, time, mel) in dB into embeddings (batch, P)."""
         encode = kind_of(self.config.audio_config, AUDIO).encode
-        return self.language["audio"].embed_media(encode(self.audio_tower, input_features))
+        heard = over_windows(lambda mel: encode(self.audio_tower, mel), input_features)
+        return self.language["audio"].embed_media(heard)
 
     def fuse(self, video: Tensor, audio: Tensor) -> Tensor:
         """Turn embeddings (batch, P) of faces and voices into log probabilities (batch, classes).

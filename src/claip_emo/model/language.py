@@ -21,15 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
     AutoConfig,
-    ClapConfig,
-    ClapTextModel,
-    CLIPConfig,
-    CLIPTextModel,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
-from transformers.models.clap.modeling_clap import ClapPreTrainedModel, ClapProjectionLayer
-from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
 from claip_emo.hub import reachable
 from claip_emo.model.backbones import (
@@ -41,75 +35,13 @@ from claip_emo.model.backbones import (
 )
 from claip_emo.model.checkpoint import CheckpointError
 from claip_emo.model.configuration import ClaipEmoConfig
+from claip_emo.model.language_networks import NETWORKS, LanguageNetwork
 from claip_emo.model.prompts import ROLES, Role
 from claip_emo.model.tokenization import load_tokenizer, train_tokenizer
 
 logger = logging.getLogger(__name__)
 
 SEED = 0  # of random text encoders, so that a run that goes on writes the same
-
-
-class ClipLanguage(CLIPPreTrainedModel):
-    """What transformers' ``CLIPModel`` has besides its vision tower, under the same names."""
-
-    config_class = CLIPConfig
-    _keys_to_ignore_on_load_unexpected = (r"^vision_model\.", r"position_ids$")
-
-    def __init__(self, config: CLIPConfig):
-        """Build it with random weights."""
-        super().__init__(config)
-        text, width = config.text_config, config.projection_dim
-        self.text_model = CLIPTextModel._from_config(text)
-        self.text_projection = nn.Linear(text.hidden_size, width, bias=False)
-        self.visual_projection = nn.Linear(config.vision_config.hidden_size, width, bias=False)
-        self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
-        self.max_tokens = text.max_position_embeddings
-        self.post_init()
-
-    def project(self, pooled: Tensor) -> Tensor:
-        """Project pooled features of frames (batch, width)."""
-        return self.visual_projection(pooled)
-
-    @property
-    def scale(self) -> Tensor:
-        """What cosines are multiplied by before the softmax."""
-        return self.logit_scale.exp()
-
-
-class ClapLanguage(ClapPreTrainedModel):
-    """What transformers' ``ClapModel`` has besides its audio tower, under the same names."""
-
-    config_class = ClapConfig
-    _keys_to_ignore_on_load_unexpected = (r"^audio_model\.", r"^logit_scale_t$")
-    # Buffers of numbers from 0 on, which not every release of the weights holds.
-    _keys_to_ignore_on_load_missing = (r"\.position_ids$", r"\.token_type_ids$")
-
-    def __init__(self, config: ClapConfig):
-        """Build it with random weights."""
-        super().__init__(config)
-        text = config.text_config
-        self.text_model = ClapTextModel(text)
-        self.text_projection = ClapProjectionLayer(text)
-        self.audio_projection = ClapProjectionLayer(config.audio_config)
-        start = torch.tensor(float(config.logit_scale_init_value))
-        self.logit_scale_a = nn.Parameter(start.log())
-        self.max_tokens = text.max_position_embeddings - text.pad_token_id - 1  # as RoBERTa counts
-        self.post_init()
-
-    def project(self, pooled: Tensor) -> Tensor:
-        """Project pooled features of sounds (batch, width)."""
-        return self.audio_projection(pooled)
-
-    @property
-    def scale(self) -> Tensor:
-        """What cosines are multiplied by before the softmax (those of a sound with texts)."""
-        return self.logit_scale_a.exp()
-
-
-KINDS: dict[Role, type[ClipLanguage | ClapLanguage]] = {
-    "vision": ClipLanguage,
-    "audio": ClapLanguage,
-}
 
 
 class LanguageTower(nn.Module):
@@ -121,9 +53,7 @@ class LanguageTower(nn.Module):
         name: where they come from, for messages.
     """
 
-    def __init__(
-        self, network: ClipLanguage | ClapLanguage, tokenizer: PreTrainedTokenizerBase, name: str
-    ):
+    def __init__(self, network: LanguageNetwork, tokenizer: PreTrainedTokenizerBase, name: str):
         """Take the parts and freeze them."""
         super().__init__()
         self.network = network.eval().requires_grad_(False)
@@ -186,14 +116,15 @@ class LanguageTower(nn.Module):
             "revision": revision or "main",
             "local_files_only": not reachable(),
         }
-        kind = KINDS[role]
         try:
             config = AutoConfig.from_pretrained(source, **where)
-            if config.model_type != kind.config_class.model_type:
+            known = {kind.config_class.model_type: kind for kind in NETWORKS[role]}
+            if config.model_type not in known:
                 raise LanguageError(
                     f"{source} has no text encoder for the {role} tower: it holds a "
-                    f"{config.model_type}, not a whole {kind.config_class.model_type} checkpoint."
+                    f"{config.model_type}, not a whole {' or '.join(known)} checkpoint."
                 )
+            kind = known[config.model_type]
             network, info = kind.from_pretrained(
                 source, config=config, dtype=torch.float32, output_loading_info=True, **where
             )
@@ -228,7 +159,7 @@ class LanguageTower(nn.Module):
             f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")
             for name in ("bos", "eos", "pad")
         }
-        kind = KINDS[role]
+        kind = NETWORKS[role][0]
         config = kind.config_class(
             text_config={**sizes, **special, "vocab_size": len(tokenizer)},
             projection_dim=sizes["projection_dim"],

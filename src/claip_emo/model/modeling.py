@@ -29,6 +29,7 @@ from claip_emo.model.towers import (
     build_tower,
     kind_of,
     load_tower,
+    over_windows,
     settle,
 )
 
@@ -118,8 +119,11 @@ class ClaipEmoModel(PreTrainedModel):
         return self.temporal(frames)
 
     def encode_audio(self, input_features: Tensor) -> Tensor:
-        """Turn log-mels (batch, 1, time, mel) in dB into features (batch, audio width)."""
-        return self._audio.encode(self.audio_tower, input_features, self.checkpointing)
+        """Turn log-mels (batch, window, time, mel) in dB into features (batch, audio width)."""
+        encode = self._audio.encode
+        return over_windows(
+            lambda mel: encode(self.audio_tower, mel, self.checkpointing), input_features
+        )
 
     def fuse(self, video: Tensor, audio: Tensor) -> Tensor:
         """Turn features (batch, video width) and (batch, audio width) into logits."""
@@ -138,7 +142,7 @@ class ClaipEmoModel(PreTrainedModel):
 
         Args:
             pixel_values: (batch, time, channel, height, width), normalised; None: no picture.
-            input_features: (batch, 1, time, mel) in dB; None: no sound.
+            input_features: (batch, window, time, mel) in dB; None: no sound.
             has_video: (batch,) bool; None: every sample has a picture.
             has_audio: (batch,) bool; None: every sample has sound.
             labels: (batch,) class indices or (batch, classes) soft targets.

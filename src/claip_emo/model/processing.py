@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,68 +24,17 @@ from claip_emo.hub import reachable
 from claip_emo.media.clip import ClipSpec
 from claip_emo.model import checkpoint as store
 from claip_emo.model.backbones import Backbone
+from claip_emo.model.processor_settings import CLIP_MEAN, CLIP_STD, ProcessorSettings
+from claip_emo.model.waveforms import filled, levelled, trimmed, windowed
 
 PROCESSOR_CONFIG = "processor_config.json"
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/clip-*: preprocessor_config.json
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+SEEN = ("image_", "face_")
+"""How the settings begin that belong to a vision tower."""
+HEARD = ("audio_", "mel_", "sampling_", "fft_", "hop")
+"""How the settings begin that belong to an audio tower."""
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 MEL_AT_ONCE = 2  # waveforms; 2.5 to 3 times as fast as a whole batch, and equal bit for bit
 MEL_FLOOR = 1e-10  # ClapFeatureExtractor's smallest power, -100 dB
-
-Normalisation = Literal["dataset", "per_crop"]
-MelMode = Literal["fusion", "rand_trunc"]
-Detector = Literal["auto", "yunet", "haar", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessorSettings:
-    """What the towers of a checkpoint want to see; the content of ``processor_config.json``.
-
-    Attributes:
-        image_size_px: side S of the square that the vision tower sees.
-        image_channels: 3 for colour, 1 for grey.
-        image_normalisation: ``dataset`` subtracts ``image_mean`` and divides by ``image_std``;
-            ``per_crop`` takes mean and deviation of each frame itself.
-        num_frames: frames T of one view.
-        frame_stride: decoded frames from one sampled frame to the next.
-        face_detector: which detector prediction uses.
-        face_margin: share of the face's height added on each side of the crop.
-        audio_s: seconds of sound of one view; shorter sound is repeated, then padded with zeros.
-        mel_mode: ``fusion`` is the HTK filter bank, ``rand_trunc`` Slaney's; it belongs to the
-            checkpoint: the two are 20 dB apart on noise.
-    """
-
-    image_size_px: int = 224
-    image_channels: int = 3
-    image_normalisation: Normalisation = "dataset"
-    image_mean: tuple[float, ...] = CLIP_MEAN
-    image_std: tuple[float, ...] = CLIP_STD
-    num_frames: int = 16
-    frame_stride: int = 4
-    face_detector: Detector = "auto"
-    face_margin: float = 0.1
-    sampling_rate_hz: int = 48_000
-    audio_s: float = 10.0
-    fft_size: int = 1024
-    hop: int = 480
-    mel_bins: int = 64
-    mel_min_hz: float = 0.0
-    mel_max_hz: float = 14_000.0
-    mel_mode: MelMode = "fusion"
-
-    def __post_init__(self) -> None:
-        """Check the choices that would fail late and far from their cause."""
-        if self.image_channels not in (1, 3):
-            raise ValueError(f"image_channels is 1 or 3, not {self.image_channels}.")
-        if self.mel_mode not in ("fusion", "rand_trunc"):
-            raise ValueError(f"mel_mode is fusion or rand_trunc, not {self.mel_mode!r}.")
-        if self.image_normalisation not in ("dataset", "per_crop"):
-            raise ValueError(f"Unknown image_normalisation {self.image_normalisation!r}.")
-
-    @property
-    def samples(self) -> int:
-        """Number of audio samples of one view."""
-        return round(self.audio_s * self.sampling_rate_hz)
 
 
 class ClaipEmoProcessor(PushToHubMixin):
@@ -134,13 +83,13 @@ class ClaipEmoProcessor(PushToHubMixin):
 
         Returns:
             ``pixel_values`` (batch, time, channel, S, S) and ``input_features``
-            (batch, 1, time, mel), on the device of their input.
+            (batch, window, time, mel), on the device of their input.
         """
         outputs = {}
         if frames is not None:
             outputs["pixel_values"] = self.normalise(self.resize(frames))
         if waveforms is not None:
-            outputs["input_features"] = self.log_mel(self.fill(waveforms, lengths))
+            outputs["input_features"] = self.hear(waveforms, lengths)
         return outputs
 
     def resize(self, frames: Tensor) -> Tensor:
@@ -180,10 +129,20 @@ class ClaipEmoProcessor(PushToHubMixin):
         deviation = pixels.new_tensor(self.settings.image_std[:channels]).view(-1, 1, 1)
         return (pixels - mean) / deviation
 
-    def fill(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Cut to ``audio_s``; repeat shorter sound whole times, then pad it with zeros.
+    def hear(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Turn the sound of views (batch, samples) into log-mels (batch, window, time, mel) in dB.
 
-        This is CLAP's ``repeatpad``, as it was trained.
+        Args:
+            waveforms: (batch, samples).
+            lengths: (batch,), valid samples of each; None: all.
+        """
+        seen = self.settings
+        whole = self.fill(waveforms, lengths)
+        windows = windowed(whole, window=seen.window_samples, count=seen.windows)
+        return self.log_mel(windows.flatten(0, 1)).view(-1, *seen.mel_shape)
+
+    def fill(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Cut to ``audio_s`` and repeat shorter sound, trimmed and levelled as the settings say.
 
         Args:
             waveforms: (batch, samples).
@@ -192,14 +151,17 @@ class ClaipEmoProcessor(PushToHubMixin):
         Returns:
             (batch, audio_s x rate).
         """
-        wanted = self.settings.samples
+        seen = self.settings
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
-        lengths = lengths.clamp(max=min(wanted, waveforms.shape[1]))[:, None]  # (B, 1)
-        place = torch.arange(wanted, device=waveforms.device)[None]  # (1, samples)
-        repeated = place % lengths.clamp(min=1)
-        valid = place < lengths * (wanted // lengths.clamp(min=1))
-        return torch.where(valid, waveforms.gather(1, repeated), waveforms.new_zeros(()))
+        if seen.audio_trim_db is not None:
+            waveforms, lengths = trimmed(
+                waveforms, lengths, rate_hz=seen.sampling_rate_hz, below_db=seen.audio_trim_db
+            )
+        if seen.audio_rms is not None:
+            waveforms = levelled(waveforms, lengths, rms=seen.audio_rms)
+        tiled = seen.audio_fill == "tile"
+        return filled(waveforms, lengths, samples=seen.samples, tiled=tiled)
 
     def log_mel(self, waveforms: Tensor) -> Tensor:
         """Turn (batch, samples) into CLAP's log-mel (batch, 1, time, mel) in dB, float32."""
@@ -240,9 +202,10 @@ class ClaipEmoProcessor(PushToHubMixin):
             )
             raise ValueError(f"model.processor.{unknown[0]}: unknown key{hint}")
         described = dict(backbone.processor)
-        for source, read in ((backbone.vision_source, _vision), (backbone.audio_source, _audio)):
-            if source is not None and (found := _preprocessor_config(source)):
-                described |= read(found)
+        if backbone.vision_source is not None:
+            described |= _of_source(backbone.vision_source, SEEN, _vision)
+        if backbone.audio_source is not None:
+            described |= _of_source(backbone.audio_source, HEARD, _audio)
         return cls(ProcessorSettings(**(described | changes)))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **settings: Any) -> None:
@@ -274,11 +237,26 @@ class ClaipEmoProcessor(PushToHubMixin):
             raise store.CheckpointError(f"{path} cannot be read: {error}") from error
 
 
-def _preprocessor_config(source: str) -> dict[str, Any] | None:
+def _of_source(
+    source: str, prefixes: tuple[str, ...], read: Callable[[dict[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Read what a tower's source says of its input, in this package's file or in transformers'."""
+    own = _described(source, PROCESSOR_CONFIG) or {}
+    if own.get("processor_class") == ClaipEmoProcessor.__name__:
+        return {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in own.items()
+            if name.startswith(prefixes)
+        }
+    theirs = _described(source, "preprocessor_config.json")
+    return read(theirs) if theirs else {}
+
+
+def _described(source: str, file: str) -> dict[str, Any] | None:
     """Read what a checkpoint says of its own inputs; None where it says nothing (known ids)."""
     path = cached_file(
         source,
-        "preprocessor_config.json",
+        file,
         local_files_only=not reachable(),
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,

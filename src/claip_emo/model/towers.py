@@ -32,6 +32,8 @@ MEL_SPREAD_DB = 20.0  # for this, a ResNet has nothing at its input
 
 
 PARTS = ("vision", "audio")  # of a two-tower configuration
+DUAL_PREFIX = "vision_model."
+"""Of a picture or log-mel encoder in transformers' container for any encoder beside text."""
 
 
 class TowerError(ValueError):
@@ -129,6 +131,7 @@ VISION: dict[str, TowerKind] = {
         r".*\.convolution",
         _resnet_pooled,
         lambda config: config.hidden_sizes[-1],
+        prefix=DUAL_PREFIX,
         memory_format=torch.channels_last,
     ),
 }
@@ -152,9 +155,18 @@ AUDIO: dict[str, TowerKind] = {
         r".*\.convolution",
         _resnet_over_time,
         lambda config: 2 * config.hidden_sizes[-1] * _resnet_bands(config),
+        prefix=DUAL_PREFIX,
         memory_format=torch.channels_last,
     ),
 }
+
+
+def over_windows(encode: Callable[[Tensor], Tensor], mels: Tensor) -> Tensor:
+    """Encode each window of (batch, window, time, mel) and average to (batch, width)."""
+    batch, windows = mels.shape[:2]
+    if windows == 1:
+        return encode(mels)
+    return encode(mels.flatten(0, 1).unsqueeze(1)).unflatten(0, (batch, windows)).mean(dim=1)
 
 
 def kind_of(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> TowerKind:

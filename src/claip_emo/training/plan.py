@@ -149,7 +149,6 @@ def _activations(
         return tensor
 
     side, frames = seen.image_size_px, seen.num_frames
-    mel_frames = seen.samples // seen.hop + 1
     inputs: dict[str, Tensor] = {}
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
@@ -162,7 +161,7 @@ def _activations(
         if model.config.reads_video:
             inputs["pixel_values"] = torch.empty(batch, frames, seen.image_channels, side, side)
         if model.config.reads_audio:
-            inputs["input_features"] = torch.empty(batch, 1, mel_frames, seen.mel_bins)
+            inputs["input_features"] = torch.empty(batch, *seen.mel_shape)
         functional_call(model, state, kwargs=inputs)
     of_inputs = sum(value.untyped_storage().nbytes() for value in inputs.values())
     return sum(nbytes for _, nbytes in kept.values()) + of_inputs
