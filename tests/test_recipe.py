@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from claip_emo.pretrain_recipe import PretrainRecipe
 from claip_emo.recipe_files import RecipeError, load_recipe, parse_recipe, recipe_names
 
 
@@ -81,3 +82,30 @@ def test_an_unknown_recipe_is_answered_with_the_known(tmp_path) -> None:
     broken.write_text("a: [")
     with pytest.raises(RecipeError, match="cannot be read as YAML"):
         load_recipe(broken)
+
+
+@pytest.mark.parametrize("name", ["2024", "prep #1", "my cache: v2", "1e3", "true", "[x]"])
+def test_a_path_is_taken_as_it_stands(name: str) -> None:
+    recipe = load_recipe("csv-tiny", [f"data.cache={name}", f"data.root={name}"])
+
+    assert (recipe.data.cache, recipe.data.root) == (name, name)
+
+
+def test_a_path_can_be_taken_away_and_quoted() -> None:
+    assert load_recipe("csv-tiny", ["data.root=null"]).data.root is None
+    assert load_recipe("csv-tiny", ["data.root='null'"]).data.root == "null"
+
+
+def test_a_folder_in_the_home_of_the_user(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    recipe = load_recipe("csv-tiny", ["data.cache=~/prepared"])
+
+    assert str(recipe.data.cache_folder) == "/home/someone/prepared"
+
+
+def test_a_recipe_of_another_command_is_refused() -> None:
+    with pytest.raises(RecipeError, match="is a recipe of claip-emo pretrain, not of train"):
+        load_recipe("mini")
+    assert load_recipe("mini", schema=PretrainRecipe).name == "mini-towers"
+    assert "mini" not in recipe_names()
+    assert recipe_names(PretrainRecipe) == ["mini"]

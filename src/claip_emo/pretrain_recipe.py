@@ -109,6 +109,8 @@ class FacesRecipe(Section):
     """Sizes of transformers' ResNetModel."""
     size_px: int = Field(64, ge=16)
     """Side of the crops that it sees."""
+    margin: float = Field(0.0, ge=0)
+    """Share of the face's height that prediction adds on each side of the crop."""
     epochs: int = Field(16, ge=1)
     """Passes over the faces."""
     batch_size: int = Field(64, ge=2)
@@ -119,6 +121,8 @@ class FacesRecipe(Section):
     """Decay of matrices and kernels."""
     mixup: float = Field(0.2, ge=0)
     """Alpha of mixup's Beta; 0 switches it off."""
+    average_epochs: float = Field(0.5, gt=0)
+    """Epochs over which the weights that are kept are averaged, exponentially."""
     world: FaceWorldRecipe = FaceWorldRecipe()
     """Augmentation."""
 
@@ -136,8 +140,14 @@ class VoicesRecipe(Section):
         }
     )
     """Sizes of transformers' ResNetModel."""
-    audio_s: float = Field(3.84, gt=0)
+    audio_s: float = Field(10.0, gt=0)
+    """Seconds of a view; the tower's features are averaged over windows of it."""
+    window_s: float = Field(3.84, gt=0)
     """Seconds that it hears at once."""
+    rms: float = Field(0.05, gt=0)
+    """Root mean square that sound is brought to."""
+    trim_db: float = Field(35.0, gt=0)
+    """Silence at both ends is cut off, as far below the loudest 20 ms."""
     epochs: int = Field(60, ge=1)
     """Passes over the voices."""
     batch_size: int = Field(32, ge=2)
@@ -148,6 +158,8 @@ class VoicesRecipe(Section):
     """Decay of matrices and kernels."""
     mixup: float = Field(0.3, ge=0)
     """Alpha of mixup's Beta; 0 switches it off."""
+    average_epochs: float = Field(2.0, gt=0)
+    """Epochs over which the weights that are kept are averaged, exponentially."""
     time_masks: int = Field(2, ge=0)
     """SpecAugment: masks over time, each up to an eighth of it."""
     frequency_masks: int = Field(2, ge=0)
@@ -204,6 +216,8 @@ class PretrainRecipe(Section):
     faces: FacesRecipe = FacesRecipe()
     voices: VoicesRecipe = VoicesRecipe()
     language: LanguageRecipe = LanguageRecipe()
+    workers: int = Field(1, ge=0)
+    """Processes that augment samples."""
     seed: int = 0
     """Seed of weights, order, captions and augmentation."""
 

@@ -61,6 +61,9 @@ class DataRecipe(Section):
     cache: str = "none"
     """`none` decodes a clip whenever it is drawn, `memory` once in a run; a folder keeps prepared
     clips for all runs (`claip-emo prepare`)."""
+    pairs: Literal["kept", "redrawn"] = "kept"
+    """`redrawn` trains on the face of each clip beside the voice of any clip of the same class,
+    another one in every epoch: for corpora whose faces and voices never met."""
     workers: int = Field(2, ge=0)
     """Processes that decode clips."""
     synthetic: dict[str, int] = Field(default_factory=dict)
@@ -69,7 +72,7 @@ class DataRecipe(Section):
     @property
     def cache_folder(self) -> Path | None:
         """The folder of prepared clips; None: there is none."""
-        return None if self.cache in NO_FOLDER else Path(self.cache)
+        return None if self.cache in NO_FOLDER else Path(self.cache).expanduser()
 
     @model_validator(mode="after")
     def _no_slip(self) -> DataRecipe:

@@ -51,7 +51,7 @@ def load_recipe(
         raise RecipeError(f"{path} is a recipe of claip-emo {command}, not of {schema.command}.")
     described.pop(KIND, None)
     for override in overrides:
-        _apply(described, override)
+        _apply(described, override, schema)
     return parse_recipe(described, str(path), schema)
 
 
@@ -107,23 +107,40 @@ def _find(name: str, schema: type[Section]) -> Path:
     raise RecipeError(f"No recipe {name!r}: no such file; by name: {', '.join(known)}.{hint}")
 
 
-def _apply(described: dict[str, Any], override: str) -> None:
+def _apply(described: dict[str, Any], override: str, schema: type[BaseModel]) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set takes section.key=value, not {override!r}.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is no YAML ({error}).") from error
-    if isinstance(value, str):
-        value = _as_number(value)
     *sections, last = key.strip().split(".")
+    value = text if _takes_text(schema, [*sections, last], text) else _value(override, text)
     for section in sections:
         inner = described.setdefault(section, {})
         if not isinstance(inner, dict):
             raise RecipeError(f"--set {override!r}: {section!r} is a value, not a section.")
         described = inner
     described[last] = value
+
+
+def _takes_text(schema: type[BaseModel], key: list[str], text: str) -> bool:
+    """Say whether a key takes a text as it stands: a path may be a number or hold `#` and `:`."""
+    annotation: Any = schema
+    for part in key:
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return False
+        field = annotation.model_fields.get(part)
+        annotation = None if field is None else field.annotation
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return not quoted and (
+        annotation is str or (annotation == (str | None) and text not in ("null", "~", ""))
+    )
+
+
+def _value(override: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is no YAML ({error}).") from error
+    return _as_number(value) if isinstance(value, str) else value
 
 
 def _as_number(text: str) -> str | float:

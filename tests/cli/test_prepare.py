@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from ..media.make_media import ramp, tone, write
 
 
@@ -80,3 +82,11 @@ def test_an_interrupt_ends_it_and_it_goes_on(tmp_path) -> None:
     assert "goes on" in told
     again = subprocess.run(call, capture_output=True, text=True)
     assert 0 < json.loads(again.stdout)["prepared"] < 40
+
+
+@pytest.mark.parametrize("name", ["none", "memory"])
+def test_a_folder_that_could_not_be_read_again_is_refused(command, tmp_path, name) -> None:
+    done = command("prepare", "csv-tiny", "--data", table(tmp_path, 1), "--cache", name)
+
+    assert done.returncode == 2
+    assert f"./{name}, if it is called so" in done.stderr

@@ -53,6 +53,7 @@ def _shared(
 for _group in (
     "demo",
     "prepare",
+    "pretrain",
     "train",
     "ablate",
     "evaluate",

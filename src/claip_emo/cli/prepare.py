@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,10 +63,15 @@ def prepare(
     begin()
     from claip_emo.recipe_files import load_recipe
 
-    described = load_recipe(recipe, overrides_of(changes, data=data, backbone=backbone, seed=seed))
-    folder = cache or described.data.cache_folder
+    given = [] if cache is None else [f"data.cache={cache}"]
+    described = load_recipe(
+        recipe,
+        [*overrides_of(changes, data=data, backbone=backbone, seed=seed), *given],
+    )
+    folder = described.data.cache_folder
     if folder is None:
-        raise typer.BadParameter("Name the folder of prepared clips with --cache DIR.")
+        hint = f" (./{cache}, if it is called so)" if cache else ""
+        raise typer.BadParameter(f"Name the folder of prepared clips with --cache DIR{hint}.")
     from claip_emo.data.prepare import prepare as prepare_clips
     from claip_emo.data.wanted import recipe_cache
     from claip_emo.evaluation.intake import rated_task
@@ -121,6 +127,6 @@ def _show(done: Prepared, folder: Path, as_json: bool) -> None:
         if (more := len(done.failed) - SHOWN) > 0:
             console.print(f"  and {more:,} more (--json has them)")
     console.print(f"Cache: {folder}", soft_wrap=True)
-    console.print(
-        f"Read it with: claip-emo train ... --set data.cache={folder}", soft_wrap=True, markup=False
-    )
+    setting = shlex.quote(f"data.cache={folder}")
+    hint = printable(f"Read it with: claip-emo train ... --set {setting}")
+    console.print(hint, soft_wrap=True, markup=False, highlight=False)

@@ -28,6 +28,8 @@ from claip_emo.model.batching import stack
 
 Progress = Callable[[int, int], None]
 
+PAIRING = 0x9A12  # tells the draw of a pair from that of a window
+
 
 class Draw(NamedTuple):
     """One draw of a sample: in which epoch, and which."""
@@ -56,6 +58,8 @@ class ClipDataset(Dataset[LabelledClip]):
         seed: seed of the training windows.
         cache: where clips are prepared for this spec and detector; what is not there is read from
             its file.
+        new_pairs: whether a training window takes its sound from another clip of the same label,
+            drawn anew in every epoch.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class ClipDataset(Dataset[LabelledClip]):
         detector: FaceDetector | None,
         seed: int = 0,
         cache: ClipCache | None = None,
+        *,
+        new_pairs: bool = False,
     ):
         """Take the corpus; no clip is read before the first access or ``remember``."""
         self.corpus = corpus
@@ -75,6 +81,10 @@ class ClipDataset(Dataset[LabelledClip]):
         if cache is not None:
             cache.look(corpus.samples)
         self._labels = [corpus.labels.index_of(sample.label) for sample in corpus.samples]
+        self._of_label = [
+            np.flatnonzero(np.equal(self._labels, n)) for n in range(len(corpus.labels))
+        ]
+        self.new_pairs = new_pairs
         self.recordings: dict[int, Recording] = {}
         self._clips: dict[int, Clip] = {}
         # A clip that lacks the one modality that is asked for is read whole: it is a normal sample,
@@ -128,7 +138,19 @@ class ClipDataset(Dataset[LabelledClip]):
         index = key.index if isinstance(key, Draw) else int(key)
         sample = self.corpus.samples[index]
         clip = self._clips.get(index) if draw is None else None
-        return LabelledClip(clip or self._clip(index, draw), self._labels[index], sample)
+        clip = clip or self._clip(index, draw)
+        if draw is not None and self.new_pairs:
+            clip = self._with_another_voice(clip, draw)
+        return LabelledClip(clip, self._labels[index], sample)
+
+    def _with_another_voice(self, clip: Clip, draw: Draw) -> Clip:
+        """Put the sound of a clip of the same label beside the picture of this one."""
+        others = self._of_label[self._labels[draw.index]]
+        rng = np.random.default_rng((self.seed, *draw, PAIRING))
+        voice = self._clip(int(others[rng.integers(len(others))]), draw)
+        if not (clip.has_video and voice.has_audio):
+            return clip
+        return replace(clip, waveforms=voice.waveforms, audio_spans_s=voice.audio_spans_s)
 
     def _clip(self, index: int, draw: Draw | None) -> Clip:
         sample = self.corpus.samples[index]

@@ -52,15 +52,23 @@ def load_tokenizer(source: str, where: dict[str, Any]) -> PreTrainedTokenizerBas
 def train_tokenizer(role: Role, labels: Iterable[str] = ()) -> PreTrainedTokenizerBase:
     """Train a byte-pair tokenizer of CLIP's or CLAP's (RoBERTa's) kind on the prompts of a role.
 
-    It knows every byte, so that no label, in whatever script, is unknown to it.
-
     Args:
         role: ``vision`` or ``audio``.
         labels: whose prompts it learns, besides those of all labels that have words.
     """
-    kind = CLIPTokenizer if role == "vision" else RobertaTokenizer
+    texts = [text for label in dict.fromkeys((*WORDS, *labels)) for text in prompts(label, role)]
+    return byte_pairs(CLIPTokenizer if role == "vision" else RobertaTokenizer, texts)
+
+
+def byte_pairs(
+    kind: type[CLIPTokenizer] | type[RobertaTokenizer], texts: Iterable[str]
+) -> PreTrainedTokenizerBase:
+    """Train a byte-pair tokenizer of a kind on texts.
+
+    It knows every byte, so that no label, in whatever script, is unknown to it.
+    """
     alphabet = sorted(ByteLevel.alphabet())
-    if role == "vision":
+    if kind is CLIPTokenizer:
         # The end of text is not id 2: CLIPTextModel takes that for OpenAI's old configuration,
         # where the highest id ends the text.
         special, suffix = ["<|startoftext|>", "<|endoftext|>"], "</w>"
@@ -69,8 +77,7 @@ def train_tokenizer(role: Role, labels: Iterable[str] = ()) -> PreTrainedTokeniz
         special, suffix = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], ""
     core = Tokenizer.from_str(kind().backend_tokenizer.to_str())
     core.train_from_iterator(
-        [text for label in dict.fromkeys((*WORDS, *labels)) for text in prompts(label, role)],
-        BpeTrainer(vocab_size=2000, end_of_word_suffix=suffix, show_progress=False),
+        texts, BpeTrainer(vocab_size=2000, end_of_word_suffix=suffix, show_progress=False)
     )
     merges = [tuple(pair) for pair in json.loads(core.to_str())["model"]["merges"]]
     entries = dict.fromkeys([*special, *alphabet, *("".join(pair) for pair in merges)])

@@ -101,11 +101,22 @@ def _resnet_pooled(tower: nn.Module, pixels: Tensor, checkpointing: bool = False
 
 
 def _resnet_over_time(tower: nn.Module, mel: Tensor, checkpointing: bool = False) -> Tensor:
-    """Pool mean and maximum over time, and keep the coarse frequency axis: pitch lives there."""
+    return pooled_over_time(resnet_columns(tower, mel))
+
+
+def resnet_columns(tower: nn.Module, mel: Tensor) -> Tensor:
+    """Return what a ResNet hears over time, (batch, channel x band, column), of (batch, 1, F, M).
+
+    The coarse frequency axis is kept: pitch lives there.
+    """
     scaled = (mel - MEL_CENTRE_DB) / MEL_SPREAD_DB
     maps = tower(pixel_values=scaled).last_hidden_state  # (B, C, time, frequency)
-    bands = maps.permute(0, 1, 3, 2).flatten(1, 2)  # (B, C * frequency, time)
-    pooled = torch.cat([bands.mean(dim=-1), bands.amax(dim=-1)], dim=-1)
+    return maps.permute(0, 1, 3, 2).flatten(1, 2)
+
+
+def pooled_over_time(columns: Tensor) -> Tensor:
+    """Pool mean and maximum over time, (batch, 2 x channel x band)."""
+    pooled = torch.cat([columns.mean(dim=-1), columns.amax(dim=-1)], dim=-1)
     return functional.layer_norm(pooled, pooled.shape[-1:])
 
 

@@ -1,0 +1,164 @@
+"""A tower, its text encoder and the heads that teach it: what pre-training trains.
+
+Three lessons: the soft labels of people, captions (which of a batch fit which sample, after CLIP),
+and, for voices, what a frozen speech encoder makes of them. Only the first two leave something
+behind: the projections and the text encoder; the head and the teacher's are thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    CLIPTextConfig,
+    CLIPTokenizer,
+    PreTrainedTokenizerBase,
+    ResNetConfig,
+    VisionTextDualEncoderConfig,
+)
+
+from claip_emo.labels import SEVEN
+from claip_emo.model.language_networks import FaceLanguage, VoiceLanguage
+from claip_emo.model.prompts import Role
+from claip_emo.model.tokenization import byte_pairs
+from claip_emo.model.towers import (
+    AUDIO,
+    VISION,
+    TowerKind,
+    build_tower,
+    pooled_over_time,
+    resnet_columns,
+)
+from claip_emo.pretrain_recipe import LanguageRecipe
+
+TEXT_MLP = 4  # times the width
+MOST_TOKENS = 77
+SPECIAL = ("bos", "eos", "pad")
+SHARPEST = 100.0  # of cosines, as in CLIP
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A batch.
+
+    Attributes:
+        inputs: (batch, 1, S, S) normalised faces, or (batch, 1, F, M) log-mels in dB.
+        targets: (batch, 7), shares; rows of zeros teach no class.
+        captions: texts, one each.
+        matches: (batch, batch), how well caption j fits sample i.
+        teacher: (batch, width, column), what the speech encoder makes of a voice, standardised.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    captions: Sequence[str]
+    matches: Tensor
+    teacher: Tensor | None = None
+
+
+class Learner(nn.Module):
+    """A ResNet over faces or log-mels with all that teaches it.
+
+    Args:
+        role: ``vision`` or ``audio``.
+        tower: sizes of the ResNet.
+        recipe: of the language.
+        texts: what the tokenizer learns from.
+        teacher_width: of the speech encoder's features; 0: there is no teacher.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        tower: dict[str, Any],
+        recipe: LanguageRecipe,
+        texts: Sequence[str],
+        teacher_width: int = 0,
+    ):
+        """Build everything with random weights."""
+        super().__init__()
+        self.role = role
+        kinds: dict[str, TowerKind] = VISION if role == "vision" else AUDIO
+        config = ResNetConfig(**tower)
+        self.kind = kinds[config.model_type]
+        width = self.kind.width(config)
+        self.tower = build_tower(config, kinds).to(memory_format=self.kind.memory_format)
+        self.tokenizer = byte_pairs(CLIPTokenizer, texts)
+        language = FaceLanguage if role == "vision" else VoiceLanguage
+        self.language = language(dual_config(config, recipe, self.tokenizer))
+        self.head = nn.Linear(width, len(SEVEN))
+        self.as_pooled = nn.Linear(width, teacher_width) if teacher_width else None
+        self.as_frames = nn.Linear(width // 2, teacher_width) if teacher_width else None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return pooled features (batch, width)."""
+        return self.kind.pool(self.tower, inputs)
+
+    def losses(self, lesson: Lesson, weights: dict[str, float]) -> dict[str, Tensor]:
+        """Return the loss of each lesson that has a weight; their weighted sum is trained."""
+        found = {}
+        if lesson.teacher is None or self.as_pooled is None or self.as_frames is None:
+            pooled = self(lesson.inputs)
+        else:
+            columns = resnet_columns(self.tower, lesson.inputs)
+            pooled = pooled_over_time(columns)
+            mean, frames = lesson.teacher.mean(dim=-1), lesson.teacher.transpose(1, 2)
+            found["pooled"] = functional.mse_loss(self.as_pooled(pooled), mean)
+            found["frames"] = functional.mse_loss(self.as_frames(columns.transpose(1, 2)), frames)
+        found["labels"] = soft_loss(self.head(pooled), lesson.targets)
+        found["captions"] = self.contrast(pooled, lesson.captions, lesson.matches)
+        return {name: loss for name, loss in found.items() if weights.get(name)}
+
+    def contrast(self, pooled: Tensor, captions: Sequence[str], matches: Tensor) -> Tensor:
+        """Return how badly samples find their captions, and captions their samples."""
+        media = functional.normalize(self.language.project(pooled), dim=-1)
+        cosines = media @ self.embed_texts(captions).t()
+        logits = self.language.scale.clamp(max=SHARPEST) * cosines
+        return (soft_loss(logits, matches) + soft_loss(logits.t(), matches.t())) / 2
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Return normalised embeddings (text, P)."""
+        tokens = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=MOST_TOKENS, return_tensors="pt"
+        ).to(self.head.weight.device)
+        found = self.language.text_model(
+            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+        )
+        return functional.normalize(self.language.text_projection(found.pooler_output), dim=-1)
+
+
+def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy to each row's shares; rows of zeros count nothing.
+
+    Args:
+        logits: (row, class).
+        targets: (row, class), not negative; brought to a sum of 1.
+    """
+    total = targets.sum(dim=1)
+    shares = targets / total.clamp(min=1e-12)[:, None]
+    losses = -(shares * logits.float().log_softmax(dim=1)).sum(dim=1)
+    return losses.sum() / (total > 0).sum().clamp(min=1)
+
+
+def dual_config(
+    media: ResNetConfig, recipe: LanguageRecipe, tokenizer: PreTrainedTokenizerBase
+) -> VisionTextDualEncoderConfig:
+    """Return the configuration of an encoder beside a text encoder of the recipe's size."""
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in SPECIAL}
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.width,
+        intermediate_size=TEXT_MLP * recipe.width,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        max_position_embeddings=MOST_TOKENS,
+        projection_dim=recipe.width,
+        **special,
+    )
+    return VisionTextDualEncoderConfig(
+        vision_config=media.to_dict(), text_config=text.to_dict(), projection_dim=recipe.width
+    )

@@ -1,0 +1,164 @@
+"""Pre-training of small towers with captions, on a few made faces and voices."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from claip_emo.corpora.acted_voices import ActedVoice
+from claip_emo.corpora.base import CorpusError
+from claip_emo.corpora.voted_faces import VotedFaces
+from claip_emo.labels import SEVEN
+from claip_emo.pretrain_recipe import PretrainRecipe
+from claip_emo.recipe_files import parse_recipe
+from claip_emo.training import pretrain_courses
+from claip_emo.training.pretrain import pretrain
+from claip_emo.training.pretrain_network import soft_loss
+
+TOWER = {
+    "num_channels": 1,
+    "embedding_size": 8,
+    "hidden_sizes": [8, 8, 16, 16],
+    "depths": [1, 1, 1, 1],
+    "layer_type": "basic",
+}
+STILL = {
+    "side": [1, 1], "shift": 0, "rotation_deg": 0, "squeeze": 0, "flip": 0, "brightness": [1, 1],
+    "contrast": [1, 1], "gamma": [1, 1], "side_light": 0, "blur": 0, "rescale": 0, "jpeg": 0,
+    "noise": 0, "occlusion": 0,
+}  # fmt: skip
+QUIET = {
+    "speed": [1, 1], "pitch": 0, "noise": 0, "babble": 0, "music": 0, "reverberation": 0,
+    "equaliser": 0, "band": 0, "codec": 0, "level_db": [0, 0],
+}  # fmt: skip
+RATE = 48_000
+
+
+def recipe_of(tmp_path: Path, **changes) -> PretrainRecipe:
+    described = {
+        "data": {"root": str(tmp_path), **changes.pop("data", {})},
+        "faces": {"tower": TOWER, "size_px": 32, "epochs": 3, "batch_size": 28, "world": STILL,
+                  "learning_rate": 0.05, "mixup": 0},
+        "voices": {"tower": TOWER, "audio_s": 0.8, "window_s": 0.4, "epochs": 3, "batch_size": 14,
+                   "world": QUIET, "learning_rate": 3e-3, "mixup": 0, "time_masks": 0,
+                   "frequency_masks": 0},
+        "language": {"width": 16, "layers": 1, "heads": 2},
+        "workers": 0,
+        **changes,
+    }  # fmt: skip
+    return parse_recipe(described, schema=PretrainRecipe)
+
+
+def made_faces(root: Path, part: str) -> VotedFaces:
+    """Return faces whose class is the place of a bright stripe; a tenth of the votes stray."""
+    rng = np.random.default_rng({"train": 0, "select": 1}[part])
+    classes = np.arange(84 if part == "train" else 21) % 7
+    pixels = rng.integers(0, 80, (len(classes), 48, 48)).astype(np.uint8)
+    for place, number in enumerate(classes):
+        pixels[place, 6 * number : 6 * number + 8] += 150
+    votes = np.zeros((len(classes), 7), np.int64)
+    votes[np.arange(len(classes)), classes] = 9
+    votes[np.arange(len(classes)), (classes + 1) % 7] = 1
+    return VotedFaces(tuple(f"{part}-{n}" for n in range(len(classes))), pixels, votes)
+
+
+def made_voices(table: Path, progress=None) -> list[ActedVoice]:
+    """Return tones whose pitch is the class."""
+    rng = np.random.default_rng(2)
+    voices = []
+    for speaker in ("actor02", "actor03", "actor04", "actor15", "actor17"):
+        for number, label in enumerate(SEVEN):
+            for take in range(2):
+                time = np.arange(int(RATE * rng.uniform(0.3, 0.6))) / RATE
+                tone = np.sin(2 * np.pi * 200 * 1.8**number * time) + 0.05 * rng.normal(
+                    size=len(time)
+                )
+                voices.append(
+                    ActedVoice(
+                        f"{speaker}-{label}-{take}", speaker, label,
+                        "calm" if label == "neutral" and take else label,
+                        "man" if int(speaker[-1]) % 2 else "woman",
+                        "strong" if take and label != "neutral" else "normal",
+                        "Kids are talking by the door", "English",
+                        (0.3 * tone).astype(np.float32),
+                    )
+                )  # fmt: skip
+    return voices
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch) -> None:
+    monkeypatch.setattr(pretrain_courses, "read_voted_faces", made_faces)
+    monkeypatch.setattr(pretrain_courses, "read_constructed_voices", made_voices)
+
+
+def told(description: str):
+    return lambda done, total: None
+
+
+def lines_of(out: Path, role: str) -> list[dict]:
+    return [json.loads(line) for line in (out / f"{role}-history.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("role", ["vision", "audio"])
+def test_a_tower_learns_and_so_does_its_language(tmp_path, role) -> None:
+    recipe = recipe_of(tmp_path, data={"roles": [role]})
+    changed = getattr(recipe, "faces" if role == "vision" else "voices").model_copy(
+        update={"epochs": 12}
+    )
+    recipe = recipe.model_copy(update={"faces" if role == "vision" else "voices": changed})
+
+    (done,) = pretrain(recipe, tmp_path / "out", tell=told)
+
+    lines = lines_of(tmp_path / "out", role)
+    assert lines[-1]["losses"]["captions"] < 0.8 * lines[0]["losses"]["captions"]
+    assert done.scores["war"] > 0.8
+    assert done.scores["zero_shot_war"] > 0.4  # chance: 0.14
+    assert done.scores == max((line["select"] for line in lines), key=lambda s: s["war"] + s["uar"])
+
+
+def test_going_on_equals_never_having_stopped(tmp_path) -> None:
+    recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
+    pretrain(recipe, tmp_path / "whole", tell=told)
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(role: str, line: dict) -> None:
+        if line["epoch"] == 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        pretrain(recipe, tmp_path / "halves", tell=told, on_epoch=stop)
+    assert not (tmp_path / "halves" / "vision").exists()
+    pretrain(recipe, tmp_path / "halves", tell=told)
+
+    files = [tmp_path / out / "vision" / "model.safetensors" for out in ("whole", "halves")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert lines_of(tmp_path / "whole", "vision") == lines_of(tmp_path / "halves", "vision")
+
+
+def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path) -> None:
+    recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
+    pretrain(recipe, tmp_path / "out", tell=told)
+
+    with pytest.raises(CorpusError, match="other settings; name another --out"):
+        pretrain(recipe.model_copy(update={"seed": 1}), tmp_path / "out", tell=told)
+
+
+def test_speakers_who_choose_or_test_are_not_trained_on(tmp_path) -> None:
+    course = pretrain_courses.VoiceCourse(recipe_of(tmp_path), tmp_path, told)
+
+    assert {voice.speaker for voice in course.samples.voices} == {"actor02", "actor03", "actor04"}
+    assert {voice.speaker for voice in course.select} == {"actor15"}
+
+
+def test_rows_without_a_class_teach_none() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 5.0]], requires_grad=True)
+    soft_loss(logits, torch.tensor([[0.5, 0.5], [0.0, 0.0]])).backward()
+
+    assert logits.grad is not None
+    assert not logits.grad[1].any()
+    assert torch.allclose(logits.grad[0], torch.tensor([2.0, 0.0]).softmax(0) - 0.5, atol=1e-6)
