@@ -97,7 +97,7 @@ class LoraRecipe(Section):
 class ModelRecipe(Section):
     """Towers, adaptation, temporal module and head."""
 
-    backbone: Literal["vit-b32", "vit-b16", "vit-l14", "tiny", "tiny-clip"] = "vit-b32"
+    backbone: Literal["vit-b32", "vit-b16", "vit-l14", "mini", "tiny", "tiny-clip"] = "vit-b32"
     """The pair of towers."""
     vision: str | None = None
     """Hub id or folder to take the vision tower from instead."""

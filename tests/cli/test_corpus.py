@@ -9,6 +9,9 @@ import pytest
 from claip_emo.corpora.published import NAMES
 from claip_emo.corpora.synthetic import make_clip
 
+from ..corpora.test_voted_faces import picture, row
+from ..corpora.test_voted_faces import write as write_faces
+
 KEYS = {
     "corpus", "folds", "expected", "missing", "unreadable", "without_sound", "duplicates",
     "bad_labels", "dropped", "absent_folds", "agrees",
@@ -139,3 +142,24 @@ def test_the_corpora_are_listed(command) -> None:
     shown = command("corpus", "list").stdout
     for corpus in known:
         assert corpus["url"] in shown
+
+
+def test_voted_faces_become_a_table_that_is_scored(command, run_folder, tmp_path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    write_faces(
+        root / "faces_more.parquet",
+        [
+            row(f"{number}.jpg", "test", image=picture(number), **{name: 8, "contempt": 2})
+            for number, name in enumerate(("happiness", "anger"))
+        ],
+    )
+    done = command("corpus", "faces", root, "--out", tmp_path / "faces")
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "faces" / "test.csv") in done.stderr
+
+    scored = command(
+        "evaluate", "--model", run_folder, "--table", tmp_path / "faces" / "test.csv",
+        "--face-detector", "none", "--out", tmp_path / "scored", "--json",
+    )  # fmt: skip
+    assert scored.returncode == 0, scored.stderr

@@ -6,11 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from claip_emo.corpora.acted_voices import ActedVoice
 from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.voted_faces import VotedFaces
+from claip_emo.evaluation.zero_shot import ZeroShotModel
 from claip_emo.labels import SEVEN
+from claip_emo.model.backbones import configure, resolve
+from claip_emo.model.language import language_of
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.model.towers import DUAL_PREFIX
 from claip_emo.pretrain_recipe import PretrainRecipe
 from claip_emo.recipe_files import parse_recipe
 from claip_emo.training import pretrain_courses
@@ -162,3 +169,37 @@ def test_rows_without_a_class_teach_none() -> None:
     assert logits.grad is not None
     assert not logits.grad[1].any()
     assert torch.allclose(logits.grad[0], torch.tensor([2.0, 0.0]).softmax(0) - 0.5, atol=1e-6)
+
+
+def test_towers_are_taken_as_clip_and_clap_are(tmp_path) -> None:
+    pretrain(recipe_of(tmp_path), tmp_path / "out", tell=told)
+    folders = {role: str(tmp_path / "out" / role) for role in ("vision", "audio")}
+    backbone = resolve("mini", **folders)
+    config = configure(backbone, SEVEN)
+
+    model = ClaipEmoModel.from_backbone(config)
+    processor = ClaipEmoProcessor.for_backbone(backbone)
+    zero_shot = ZeroShotModel(model, {role: language_of(config, role) for role in folders})
+
+    for role, folder in folders.items():
+        kept = load_file(Path(folder) / "model.safetensors")
+        tower = getattr(model, f"{role}_tower").state_dict()
+        plain = {n.replace(".base_layer.", "."): v for n, v in tower.items() if ".lora_" not in n}
+        stored = {n.removeprefix(DUAL_PREFIX): v for n, v in kept.items() if DUAL_PREFIX in n}
+        assert plain.keys() == stored.keys()
+        assert all(torch.equal(plain[name], stored[name]) for name in plain)
+    seen = processor.settings
+    assert (seen.image_size_px, seen.image_channels, seen.image_normalisation) == (
+        32,
+        1,
+        "per_crop",
+    )
+    assert (seen.audio_s, seen.audio_window_s, seen.audio_fill) == (0.8, 0.4, "tile")
+    frames = torch.from_numpy(made_faces(tmp_path, "select").pixels[:, None, :, :, None])
+    frames = frames.expand(-1, -1, -1, -1, 3)
+    pixels = processor(frames=frames)["pixel_values"]
+    faces = zero_shot.over_time(zero_shot.encode_frames(pixels[:, 0])[:, None])
+    voices = torch.zeros(len(faces), faces.shape[1])
+    right = zero_shot.fuse(faces, voices).argmax(dim=1) == torch.arange(21) % 7
+    best = json.loads((tmp_path / "out" / "vision" / "metrics.json").read_text())
+    assert right.float().mean().item() == pytest.approx(best["select"]["zero_shot_war"])

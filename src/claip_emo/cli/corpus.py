@@ -1,8 +1,9 @@
-"""claip-emo corpus check and list."""
+"""claip-emo corpus check, list and faces."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from claip_emo.cli.options import (
     VariantOption,
     begin,
     console,
+    printable,
 )
 
 SHOWN = 10  # ids of a list; the rest is counted
@@ -33,11 +35,21 @@ LISTS = {
 FAULTS = ("missing", "unreadable", "duplicates", "bad_labels")
 
 
+class FacePart(StrEnum):
+    """Parts of the faces that people voted on."""
+
+    TRAIN = "train"
+    SELECT = "select"
+    TEST = "test"
+    PAIRS = "pairs"
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     group = typer.Typer(help="Published corpora: check yours, list them.", no_args_is_help=True)
     group.command("check")(check)
     group.command("list")(list_corpora)
+    group.command("faces")(faces)
     app.add_typer(group, name="corpus")
 
 
@@ -102,6 +114,34 @@ def list_corpora(as_json: JsonOption = False) -> None:
         for fact in facts[2:]:
             table.add_row(f"  {fact}", escape(corpus[fact]))
     Console().print(table, highlight=False)
+
+
+def faces(
+    root: Annotated[
+        Path, typer.Argument(help="Folder of faces and their votes (FER2013, FER+).", metavar="DIR")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where pictures and PART.csv are written.", metavar="DIR")
+    ],
+    part: Annotated[
+        FacePart, typer.Option("--part", help="Which faces; those on whose class people agree.")
+    ] = FacePart.TEST,
+) -> None:
+    """Write the faces that people voted on as pictures, for evaluate --table OUT/PART.csv."""
+    begin()
+    from rich.progress import Progress
+
+    from claip_emo.corpora.voted_faces import unpack_faces
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Writing faces", total=None)
+        table = unpack_faces(
+            root,
+            part.value,
+            out,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(printable(f"Table: {table}"), soft_wrap=True, markup=False, highlight=False)
 
 
 def _numbers(folds: str | None) -> list[int] | None:

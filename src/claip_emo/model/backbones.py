@@ -3,7 +3,8 @@
 ``vit-b32``, ``vit-b16`` and ``vit-l14`` are OpenAI's CLIP beside LAION's fused CLAP; any other hub
 id or folder of these architectures stands in for one of them. ``tiny`` and ``tiny-clip`` have
 random weights: the first learns drawn faces and made voices within a minute (a frozen random ViT
-learns none, a frozen random ResNet with LoRA does), the second is small enough for tests.
+learns none, a frozen random ResNet with LoRA does), the second is small enough for tests. ``mini``
+are the two ResNets that ``claip-emo pretrain`` teaches; its towers come from there.
 """
 
 from __future__ import annotations
@@ -71,6 +72,18 @@ def _clip(width: int, layers: int, heads: int, patch: int) -> dict[str, Any]:
     }
 
 
+def _resnet(stem: int, widths: list[int], depth: int) -> dict[str, Any]:
+    """Return a ResNet of basic blocks over one channel, as many in each stage."""
+    return {
+        "model_type": "resnet",
+        "num_channels": 1,
+        "embedding_size": stem,
+        "hidden_sizes": widths,
+        "depths": [depth] * len(widths),
+        "layer_type": "basic",
+    }
+
+
 _TINY_TEXT = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -94,24 +107,19 @@ BACKBONES: dict[str, Backbone] = {
             "tiny",
             None,
             None,
-            {
-                "model_type": "resnet",
-                "num_channels": 1,
-                "embedding_size": 16,
-                "hidden_sizes": [16, 32, 64, 128],
-                "depths": [1, 1, 1, 1],
-                "layer_type": "basic",
-            },
-            {
-                "model_type": "resnet",
-                "num_channels": 1,
-                "embedding_size": 16,
-                "hidden_sizes": [16, 32, 64, 128],
-                "depths": [1, 1, 1, 1],
-                "layer_type": "basic",
-            },
+            _resnet(16, [16, 32, 64, 128], 1),
+            _resnet(16, [16, 32, 64, 128], 1),
             {"temporal_heads": 4, "temporal_head_dim": 32, "temporal_mlp_dim": 256},
             {"image_size_px": 48, "image_channels": 1, "image_normalisation": "per_crop"},
+        ),
+        Backbone(
+            "mini",
+            None,
+            None,
+            _resnet(48, [48, 96, 160, 256], 2),
+            _resnet(32, [32, 64, 128, 256], 2),
+            {"temporal_heads": 4, "temporal_head_dim": 32, "temporal_mlp_dim": 256},
+            {"image_size_px": 64, "image_channels": 1, "image_normalisation": "per_crop"},
         ),
         Backbone(
             "tiny-clip",
