@@ -1,5 +1,7 @@
 """Draws depend on (seed, epoch, sample) and on nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,8 +44,6 @@ def test_what_is_remembered_gives_the_same_draws(corpus) -> None:
 
 
 def test_every_unreadable_clip_is_named(corpus, tmp_path) -> None:
-    from dataclasses import replace
-
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"x")
     samples = [replace(s, path=broken) for s in corpus.samples[:2]]
@@ -85,3 +85,21 @@ def test_balanced_sampling_draws_rare_classes_as_often() -> None:
     sampler = DrawSampler([0] * 900 + [1] * 100, seed=1, balanced=True)
     rare = sum(draw.index >= 900 for draw in sampler)
     assert rare == pytest.approx(500, abs=60)
+
+
+def test_a_face_meets_another_voice_of_its_class_in_every_epoch(corpus) -> None:
+    labels = ["anger"] * 3 + ["fear"] * (len(corpus) - 3)
+    samples = [replace(s, label=label) for s, label in zip(corpus, labels, strict=True)]
+    acted = replace(corpus, samples=tuple(samples))
+    kept, redrawn = (ClipDataset(acted, SPEC, None, seed=1, new_pairs=new) for new in (False, True))
+    heard = set()
+    for epoch in range(16):
+        own, met = (dataset[Draw(epoch, 1)].clip for dataset in (kept, redrawn))
+        assert np.array_equal(met.frames, own.frames)
+        voices = [kept[Draw(epoch, place)].clip.waveforms[0] for place in range(len(corpus))]
+        (place,) = (n for n, v in enumerate(voices) if np.array_equal(v, met.waveforms[0]))
+        heard.add(place)
+        again = redrawn[Draw(epoch, 1)].clip.waveforms[0]
+        assert np.array_equal(again, met.waveforms[0])
+    assert heard == {0, 1, 2}
+    assert np.array_equal(redrawn[1].clip.waveforms[0], kept[1].clip.waveforms[0])  # test views

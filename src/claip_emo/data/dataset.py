@@ -147,7 +147,8 @@ class ClipDataset(Dataset[LabelledClip]):
         """Put the sound of a clip of the same label beside the picture of this one."""
         others = self._of_label[self._labels[draw.index]]
         rng = np.random.default_rng((self.seed, *draw, PAIRING))
-        voice = self._clip(int(others[rng.integers(len(others))]), draw)
+        other = int(others[rng.integers(len(others))])
+        voice = self._clip(other, Draw(draw.epoch, other))
         if not (clip.has_video and voice.has_audio):
             return clip
         return replace(clip, waveforms=voice.waveforms, audio_spans_s=voice.audio_spans_s)
