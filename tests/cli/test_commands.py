@@ -140,3 +140,15 @@ def test_training_on_a_backbone_that_is_not_here_names_the_ways(command, clips, 
     assert done.returncode == 1
     assert "claip-emo backbones fetch openai/clip-vit-base-patch32" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_model_is_exported_in_half_precision(command, run_folder, tmp_path) -> None:
+    done = command("export", "--model", run_folder, "--out", tmp_path / "half", "--half")
+    assert done.returncode == 0, done.stderr
+    assert "MB" in done.stderr
+    told = command("info", "--model", tmp_path / "half", "--json")
+    assert told.returncode == 0, told.stderr
+
+    wrong = command("export", "--model", run_folder, "--out", tmp_path / "other")
+    assert wrong.returncode == 2
+    assert "--half" in wrong.stderr

@@ -1,0 +1,85 @@
+"""The small model that the package carries, and how a checkpoint becomes small enough to carry."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from claip_emo.model.checkpoint import CONFIG, CheckpointError, resolve, written_whole
+
+FOLDER = "mini"
+SUMS = "SHA256SUMS"
+WEIGHTS = ".safetensors"
+
+
+def packaged() -> Path:
+    """Return the folder of the checkpoint that the package carries.
+
+    Raises:
+        CheckpointError: if this installation carries none.
+    """
+    folder = Path(str(files("claip_emo"))) / FOLDER
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError("This installation carries no model; name one with --model DIR.")
+    return folder
+
+
+def halve(source: str | Path, target: Path) -> Path:
+    """Copy a checkpoint with its weights in half precision, and the sums of all its files.
+
+    It loads as the original does: weights become float32 again.
+
+    Args:
+        source: a run's folder, its ``model/``, or a hub id.
+        target: folder that is written, whole or not at all.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        CheckpointError: if the source is no checkpoint, or a weight does not fit half precision.
+        FileExistsError: if the target is there and is no checkpoint.
+    """
+    folder = resolve(source)
+    if target.exists() and not (target / CONFIG).is_file():
+        raise FileExistsError(f"{target} is there and holds no checkpoint; name another folder.")
+    if target.resolve() == folder.resolve():
+        raise FileExistsError(f"{target} is the checkpoint itself; name another folder.")
+    with written_whole(target) as partial:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS):
+            copy = partial / path.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == WEIGHTS:
+                _halve_file(path, copy)
+            else:
+                shutil.copyfile(path, copy)
+        (partial / SUMS).write_text(sums(partial), "utf-8")
+    return target
+
+
+def sums(folder: Path) -> str:
+    """Return the SHA-256 of each file in a folder as ``sha256sum`` writes them, in order."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    lines = (
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in paths
+    )
+    return "".join(lines)
+
+
+def _halve_file(path: Path, copy: Path) -> None:
+    with safe_open(path, "pt") as stored:
+        state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        metadata = stored.metadata()
+    for name, value in state.items():
+        if value.dtype == torch.float32:
+            state[name] = value.half()
+            if not torch.equal(state[name].isfinite(), value.isfinite()):
+                raise CheckpointError(f"{path}: {name} is too large for half precision.")
+    save_file(state, copy, metadata=metadata)
