@@ -34,6 +34,7 @@ class Check:
         unit: of figure and goal.
         goal: the limit; None: there is none, the figure is told.
         at: which side of the limit is good.
+        enough: whether it was measured on as much as the goal asks for; else it never holds.
     """
 
     what: str
@@ -41,10 +42,13 @@ class Check:
     unit: str
     goal: float | None
     at: Literal["least", "most"] = "least"
+    enough: bool = True
 
     @property
     def holds(self) -> bool:
         """Whether the figure is on the good side of its goal, or is there where none was set."""
+        if not self.enough:
+            return False
         if math.isnan(self.figure) or self.goal is None:
             return not math.isnan(self.figure)
         return self.figure >= self.goal if self.at == "least" else self.figure <= self.goal

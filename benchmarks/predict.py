@@ -18,6 +18,7 @@ from benchmarks import clips
 from benchmarks.claim import Check, Claim, Options
 from benchmarks.measuring import factors, interleaved, say
 from benchmarks.models import build
+from claip_emo.allocation import keep_freed_memory
 from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.media.clip import FACE_SOURCE_PX
 from claip_emo.media.faces import FACE_MODEL_VARIABLE
@@ -35,6 +36,7 @@ SHARED_YUNET = Path(__file__).parents[2] / "shared" / "models" / "yunet_2026may.
 
 def measure(options: Options) -> Claim:
     """Time the parts, the whole, and the folder in turn; then int8 beside fp32."""
+    keep_freed_memory()  # as every command does
     backbone = options.towers("vit-b32")[0]
     model, processor = build(backbone)
     rounds, files = (3, 6) if options.quick else (7, 20)

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from benchmarks.claim import Check, Claim, Options
+from benchmarks.evaluate import agreement
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,17 @@ def test_the_backbones_are_those_asked_for_or_fewer_where_it_is_quick() -> None:
     assert Options().towers("vit-b32", "vit-b16") == ("vit-b32", "vit-b16")
     assert Options(quick=True).towers("vit-b32", "vit-b16") == ("vit-b32",)
     assert Options(quick=True, backbones=("tiny",)).towers("vit-b32") == ("tiny",)
+
+
+def test_a_figure_of_too_little_does_not_hold() -> None:
+    assert not Check("labels", 1.0, "share", 0.99, enough=False).holds
+    assert Check("labels", 1.0, "share", 0.99).holds
+
+
+@pytest.mark.parametrize(("count", "holds"), [(4, False), (199, False), (200, True)])
+def test_labels_agree_only_on_as_many_clips_as_the_goal_names(count: int, holds: bool) -> None:
+    row = {"agreement": 1.0, "compared_clips": count, "clear_clips": count - 1}
+    check = agreement("vit-b16", row)
+    assert check.holds is holds
+    assert f"on {count - 1} clear ones of {count} clips" in check.what
+    assert ("the goal asks for 200" in check.what) is not holds

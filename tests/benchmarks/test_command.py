@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from benchmarks.__main__ import NAMES, main
+from benchmarks.claim import Options
 
-from benchmarks import clips, machine, prepare, scaling
+from benchmarks import clips, machine, predict, prepare, scaling
 from claip_emo.cli.main import app
 
 KEYS = {"name", "figure", "unit", "goal", "holds", "baseline", "machine"}
@@ -71,3 +72,12 @@ def test_an_unknown_name_is_wrong_usage_and_the_names_are_listed(
     told = capsys.readouterr()
     assert not told.out
     assert all(name in told.err for name in NAMES)
+
+
+def test_predict_keeps_freed_memory_as_every_command_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell() -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr(predict, "keep_freed_memory", tell)
+    with pytest.raises(InterruptedError):
+        predict.measure(Options(quick=True))

@@ -8,7 +8,7 @@ import torch
 from benchmarks.models import build
 from benchmarks.released_augment import OPERATIONS, augment, erase
 
-from benchmarks import clips, released
+from benchmarks import clips, loader, released
 from claip_emo.corpora.base import Corpus
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation.evaluate import predict
@@ -108,3 +108,32 @@ def test_erasing_fills_one_box_of_every_frame() -> None:
     assert (filled == filled[0, 0]).all()
     erase(same := np.zeros((4, 3, 32, 32), np.float32), 0.0, np.random.default_rng(0))
     assert not same.any()
+
+
+def test_reading_alone_does_what_reading_prepared_clips_does(
+    built, corpus, tmp_path, monkeypatch
+) -> None:
+    """The same frames and the same seconds, and nothing done to them."""
+    _, processor = built
+    reader = released.ReleasedReader(processor)
+    kept = clips.prepared(corpus, processor.clip_spec(), tmp_path)
+    monkeypatch.setattr(released, "augment", None)
+    for name in ("mel", "_to_array"):
+        monkeypatch.setattr(reader, name, None)
+    for index, sample in enumerate(corpus):
+        ours = kept[index].clip
+        for view, (seen, heard) in enumerate(zip(ours.frames, ours.waveforms, strict=True)):
+            choose = lambda n, view=view: views_of(n)[view]  # noqa: E731
+            frames, sound = loader.released_read(reader, sample, choose)
+            assert np.abs(np.stack(frames).astype(int) - seen).mean() < 2
+            assert abs(len(sound) - len(heard)) <= 1
+
+
+def test_each_pair_of_the_loader_is_timed(built, corpus, tmp_path) -> None:
+    _, processor = built
+    jobs = loader._jobs(clips.prepared(corpus, processor.clip_spec(), tmp_path), corpus, processor)
+    assert [*jobs] == [name for what in loader.PAIRS for name in (what, f"released {what}")]
+    found = {what: job() for what, job in jobs.items()}
+    assert found["whole sample"].keys() >= {"pixel_values", "input_features"}
+    assert found["sample"].clip.frames.dtype == found["released sample"][0][0].dtype == np.uint8
+    assert len(found["released views"]) == len(found["released whole views"]) == 4

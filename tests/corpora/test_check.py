@@ -17,6 +17,7 @@ from claip_emo.corpora.published import FoldMissingError, Place
 from claip_emo.corpora.synthetic import make_clip
 from claip_emo.labels import SEVEN
 from tests.conftest import SHARED
+from tests.media.make_media import tone, write
 
 SPLITS = SHARED / "data" / "splits"
 MADE = {"size_px": 32, "fps": 5, "duration_s": 0.6}
@@ -264,3 +265,14 @@ def test_real_split_files_alone(name, folder, variant, order, train: int, test: 
 def test_a_wrong_order_shows_in_the_counts(order: str) -> None:
     place = Place(SPLITS / "lists", variant="mafw", label_order=(order,))
     assert check("lists", place, decode=False)["agrees"] is False
+
+
+def test_sound_alone_that_is_silent_throughout_is_nothing(tmp_path) -> None:
+    quiet, late = tmp_path / "quiet.wav", tmp_path / "late.wav"
+    silence = np.zeros(48_000 * 3, np.float32)
+    write(quiet, None, silence)
+    write(late, None, np.concatenate([silence, tone(0.5)]))
+
+    assert probe(late).error is None
+    assert probe(quiet).error is not None
+    assert "silent" in str(probe(quiet).error)

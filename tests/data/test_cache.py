@@ -148,3 +148,9 @@ def test_processes_of_a_loader_map_the_files_themselves(samples, cache) -> None:
         assert one["ids"] == other["ids"]
         assert np.array_equal(one["frames"], other["frames"])
         assert np.array_equal(one["waveforms"], other["waveforms"])
+
+
+def test_a_file_is_no_folder_of_prepared_clips(tmp_path) -> None:
+    (tmp_path / "clips.csv").write_text("path,label\n")
+    with pytest.raises(ValueError, match=r"clips\.csv is a file; name a folder"):
+        ClipCache(tmp_path / "clips.csv", SPEC, None)

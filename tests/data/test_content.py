@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 import claip_emo.data.content as content
-from claip_emo.data.content import Digests
+from claip_emo.data.content import Content, Digests, changed
 
 
 def digest(path: Path, audio_path: Path | None = None) -> str:
     found = Digests(path.parent / "unused").find([(path, audio_path)])[path, audio_path]
-    assert isinstance(found, str)
-    return found
+    assert isinstance(found, Content)
+    return found.digest
 
 
 def frames(folder: Path, *contents: bytes) -> Path:
@@ -102,3 +102,47 @@ def test_a_missing_file_is_told(tmp_path) -> None:
     found = Digests(tmp_path / "d").find([gone], progress=lambda *state: told.append(state))
     assert isinstance(found[gone], FileNotFoundError)
     assert told == [(1, 1)]
+
+
+def test_what_happened_to_a_clip_since_is_told(tmp_path, monkeypatch) -> None:
+    clip = (old(frames(tmp_path / "one", b"a", b"b") / "0.jpg").parent, None)
+    seen = Digests(tmp_path / "d").find([clip])[clip]
+    assert changed(clip, seen) is None
+    assert changed(clip, seen, read=True) is None
+    monkeypatch.setattr(content, "_digest", lambda stats: "other")
+    assert changed(clip, seen) is None
+    assert changed(clip, seen, read=True) == "it changed meanwhile"
+    monkeypatch.undo()
+    os.utime(clip[0] / "1.jpg")
+    assert changed(clip, seen) == "it changed meanwhile"
+    file = (tmp_path / "one" / "0.jpg", None)
+    seen = Digests(tmp_path / "d").find([file])[file]
+    file[0].unlink()
+    assert "can no longer be read (No such file" in changed(file, seen)
+
+
+def test_where_nothing_can_be_written_clips_are_found_all_the_same(tmp_path, caplog) -> None:
+    clip = tmp_path / "a"
+    clip.write_bytes(b"a")
+    old(clip)
+    (tmp_path / "file").touch()
+    memory = tmp_path / "file" / "digests.txt"  # no folder, so that root cannot write it either
+    for _ in range(2):
+        assert isinstance(Digests(memory).find([(clip, None)])[clip, None], Content)
+    assert caplog.text.count("digests.txt cannot be written") == 1
+
+
+def test_a_file_and_its_folder_are_two_clips_when_seen_again(tmp_path) -> None:
+    folder = tmp_path / "single"
+    folder.mkdir()
+    sound = folder / "a.wav"
+    sound.write_bytes(b"sound")
+    old(sound)
+    clips = [(sound, None), (folder, None)]
+    memory = tmp_path / "digests.txt"
+
+    first = Digests(memory).find(clips)
+    again = Digests(memory).find(clips)
+
+    assert first == again
+    assert first[clips[0]] != first[clips[1]]

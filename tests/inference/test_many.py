@@ -245,3 +245,23 @@ def test_int8_is_refused_beyond_the_cpu() -> None:
     model, processor = made()
     with pytest.raises(ValueError, match="CPU only"):
         EmotionRecognizer(model.to("meta"), processor, face_detector="none", precision="int8")
+
+
+@pytest.mark.parametrize("good", range(5))
+def test_rows_of_the_files_before_a_failing_list_are_given(recognizer, paths, good: int) -> None:
+    def listed():
+        yield from [paths[0], paths[1], paths[8], paths[0]][:good]
+        raise OSError("the share is gone")
+
+    rows = []
+    with pytest.raises(OSError, match="the share is gone"):
+        rows.extend(row.path for row in recognizer.many(listed(), batch_size=2))
+    assert len(rows) == good
+
+
+def test_int8_scores_of_a_file_do_not_follow_from_its_neighbours(paths) -> None:
+    """Activations share a scale in every call: a loud neighbour would make a file's rough."""
+    quick = EmotionRecognizer(*made(), face_detector="none", precision="int8")
+    good = [paths[0], paths[1], paths[3], paths[5], paths[8]]
+    for row, path in zip(quick.many(good, batch_size=50), good, strict=True):
+        assert row.scores == quick(path).scores

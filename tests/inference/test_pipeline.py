@@ -10,6 +10,7 @@ import pytest
 
 from claip_emo.inference.pipeline import (
     AbandonedError,
+    Failing,
     Pace,
     PacedDetector,
     batches,
@@ -158,3 +159,16 @@ def test_a_full_batch_does_not_wait_for_the_next_clip() -> None:
         pytest.fail("the batch was full")
 
     assert [key for key, _ in next(batches(loaded(), 4, 2))] == ["a"]
+
+
+def test_what_was_taken_before_a_failure_is_finished_first() -> None:
+    def keys():
+        yield from "ab"
+        raise OSError("the share is gone")
+
+    asked = Failing(keys())
+    assert list(asked) == ["a", "b"]
+    assert str(asked.error) == "the share is gone"
+    assert list(asked) == []
+    whole = Failing("ab")
+    assert (list(whole), whole.error) == (["a", "b"], None)

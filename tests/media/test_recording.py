@@ -1,5 +1,7 @@
 """Recordings in memory give what the file gives; sound from elsewhere; what is said about it."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from claip_emo.media.decode import MediaError
 from claip_emo.media.recording import load_recording
 from claip_emo.media.tracks import squares
 
-from .make_media import clicks, ramp, tone, write
+from .make_media import click_times, clicks, ramp, tone, write
 from .test_faces import Told, faces
 
 SPEC = ClipSpec(num_frames=4, stride=4, size_px=32, audio_s=1.0)
@@ -155,3 +157,32 @@ def test_reading_twice_gives_the_same(tmp_path) -> None:
     one, other = load_clip(path, SPEC), load_clip(path, SPEC)
     assert np.array_equal(one.frames, other.frames)
     assert all(map(np.array_equal, one.waveforms, other.waveforms))
+
+
+@pytest.mark.parametrize("suffix", ["webm", "mkv", "mp4", "flv"])
+def test_a_second_view_is_heard_where_the_recording_has_it(tmp_path, suffix: str) -> None:
+    """Views near each other are decoded in one go: nothing is placed anew, or decoded anew."""
+    noise = np.random.default_rng(0).standard_normal(12 * 48_000)
+    sound = (0.2 * np.convolve(noise, np.full(16, 0.25), "same")).astype(np.float32)
+    path = write(tmp_path / f"a.{suffix}", ramp(250), sound)
+    for spec in (replace(SPEC, audio_s=10.0), SPEC):
+        once, direct = load_recording(path, spec).test_clip(spec), load_clip(path, spec)
+        assert len(direct.waveforms) == 2
+        np.testing.assert_allclose(once.audio_spans_s, direct.audio_spans_s, atol=1e-4)
+        for one, other in zip(once.waveforms, direct.waveforms, strict=True):
+            both = min(len(one), len(other))
+            assert abs(len(one) - len(other)) <= 1
+            assert np.abs(one[:both].clip(-1, 1) - other[:both]).max() < 1e-4
+
+
+def test_a_sought_second_is_off_by_a_millisecond_at_most(tmp_path) -> None:
+    """Beyond ten seconds it is sought: webm rounds its timestamps, and what Opus skips, to ms."""
+    at_s = [2.3, 18.3]
+    path = write(tmp_path / "a.webm", ramp(400, 32, 32), clicks(20.0, at_s))
+    spec = replace(SPEC, video=False, audio_s=3.0)
+    recording = load_recording(path, spec)
+    rng = [np.random.default_rng(4) for _ in range(2)]  # draws the end of the sound
+    one, other = recording.window(spec, rng[0]), load_clip(path, spec, rng=rng[1])
+    assert one.audio_spans_s[0][0] > 13
+    starts = [one.audio_spans_s[0][0] + click_times(c.waveforms[0])[0] for c in (one, other)]
+    assert starts[0] == pytest.approx(starts[1], abs=1.1e-3)

@@ -12,11 +12,13 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from claip_emo.corpora.base import Sample
-from claip_emo.media.container import audio_stream, decoded, open_media, packets
+from claip_emo.media.clip import SILENT
+from claip_emo.media.recording import hear
 from claip_emo.media.source import Source, open_source
 
 FEW = 32  # clips up to which starting processes takes longer than opening them here
 CHUNK = 16  # clips handed to a process at once
+HEARD_HZ = 48_000
 Progress = Callable[[int, int], None]
 Files = tuple[Path, Path | None]  # of a clip, and of its sound
 
@@ -39,6 +41,8 @@ class Probe:
 def probe(path: Path, audio_path: Path | None = None) -> Probe:
     """Open a clip: read its packets, and decode its first frame, or sound where it has none.
 
+    Sound alone that is silent throughout is nothing, as it is for who prepares or predicts it.
+
     Args:
         path: video, sound file or folder of frames.
         audio_path: sound that is kept in another file.
@@ -46,9 +50,10 @@ def probe(path: Path, audio_path: Path | None = None) -> Probe:
     try:
         source = open_source(path, audio_path=audio_path)
         has_sound = source.sound_s is not None
-        if _has_picture(source) or (has_sound and _has_sound(audio_path or path)):
+        if _has_picture(source) or any(part.any() for part in hear(source, HEARD_HZ)):
             return Probe(None, has_sound, source.warnings)
-        why = "; ".join(source.warnings) or "there is neither picture nor sound in it"
+        nothing = SILENT if has_sound else "there is neither picture nor sound in it"
+        why = "; ".join(source.warnings) or nothing
         return Probe(f"{path}: {why}", has_sound)
     except (FFmpegError, OSError, ValueError, RuntimeError) as error:  # one file among many
         said = str(error)
@@ -101,12 +106,3 @@ def _has_picture(source: Source) -> bool:
         return True
     source.recount()
     return bool(len(source.times_s))
-
-
-def _has_sound(path: Path) -> bool:
-    """Whether anything of a file's sound decodes."""
-    with open_media(str(path)) as container:
-        stream = audio_stream(container)
-        if stream is None:
-            return False
-        return any(decoded(packet)[0] for packet in packets(container, [stream], []))

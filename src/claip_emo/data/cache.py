@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from claip_emo.corpora.base import Sample
-from claip_emo.data.content import Digests, Files, Progress
+from claip_emo.data.content import Content, Digests, Files, Progress
 from claip_emo.data.shards import PICTURES, SOUND, DamagedShardError, Shelf, set_aside
 from claip_emo.media.clip import ClipSpec, no_face, silent, why_nothing
 from claip_emo.media.decode import MediaError
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 Half = Literal["pictures", "sound"]
 
-WAY = 1  # in which clips are prepared: raised where the same settings give other pixels or samples
+WAY = 2  # in which clips are prepared: raised where the same settings give other pixels or samples
 JPEG_QUALITY = 95  # with all of the colour: 0.9 of 255 levels off on average, 20 kB at 224 px
 JPEG = [
     *(cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY),
@@ -53,12 +53,18 @@ class ClipCache:
     """
 
     def __init__(self, folder: Path, spec: ClipSpec, detector: FaceDetector | None):
-        """Look at what is there."""
+        """Look at what is there.
+
+        Raises:
+            ValueError: if the folder is a file.
+        """
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file; name a folder for prepared clips.")
         self.folder = folder
         self.spec = spec
         self.detector = detector
         self._digests = folder / "digests.txt"
-        self._found: dict[Files, str | OSError] = {}
+        self._found: dict[Files, Content | OSError] = {}
         self.shelves: dict[Half, Shelf] = {
             "pictures": Shelf(
                 _named(folder, "pictures", picture_settings(spec, detector)), PICTURES
@@ -80,8 +86,13 @@ class ClipCache:
 
     def digest(self, sample: Sample) -> str | None:
         """Return the digest of a clip that was looked at; None: its files cannot be read."""
+        found = self.content(sample)
+        return found.digest if found is not None else None
+
+    def content(self, sample: Sample) -> Content | None:
+        """Return what a clip was when it was looked at; None: its files cannot be read."""
         found = self._found[files_of(sample)]
-        return found if isinstance(found, str) else None
+        return found if isinstance(found, Content) else None
 
     def lacks(self, sample: Sample) -> tuple[Half, ...]:
         """Return what must be prepared of a clip before it can be read from here.
@@ -120,11 +131,12 @@ class ClipCache:
             MediaError: if the clip could not be read when it was prepared, or is nothing.
             DamagedShardError: if what was prepared is damaged.
         """
-        clip = self._found[files_of(sample)]
-        if isinstance(clip, OSError):
-            raise MediaError(f"{clip.filename or sample.path}: {clip.strerror or clip}.")
+        found = self._found[files_of(sample)]
+        if isinstance(found, OSError):
+            raise MediaError(f"{found.filename or sample.path}: {found.strerror or found}.")
         if self.lacks(sample):
             return None
+        clip = found.digest
         halves = HALVES if self._is_empty(clip) else self._asked
         rows = {half: _Row(*self.shelves[half].row(clip)) for half in halves}
         for row in rows.values():

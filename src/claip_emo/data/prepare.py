@@ -55,7 +55,8 @@ def prepare(
 ) -> Prepared:
     """Prepare what is not in the cache yet.
 
-    Interrupted or killed, it goes on where it was; several may work on one cache at a time.
+    Interrupted or killed, it goes on where it was; several may work on one cache at a time, and
+    each clip is prepared by one of them.
 
     Args:
         cache: where to, and what is taken of a clip.
@@ -90,11 +91,11 @@ def prepare(
 def _tasks(cache: ClipCache, samples: Iterable[Sample], failed: dict[str, str]) -> list[Task]:
     """Return what is lacking, each clip once though several samples may hold it."""
     tasks = {
-        clip: Task(clip, sample.path, sample.audio_path, halves)
+        content.digest: Task(content, sample.path, sample.audio_path, halves)
         for sample in samples
         if (halves := cache.lacks(sample))
-        and (clip := cache.digest(sample)) is not None
-        and clip not in failed
+        and (content := cache.content(sample)) is not None
+        and content.digest not in failed
     }
     return list(tasks.values())
 

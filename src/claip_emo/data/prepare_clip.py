@@ -17,7 +17,8 @@ import cv2
 from av.error import FFmpegError
 
 from claip_emo.data.cache import JPEG, ClipCache, Half
-from claip_emo.data.shards import Shard
+from claip_emo.data.content import Content, changed
+from claip_emo.data.shards import Claims, Shard
 from claip_emo.media.decode import MediaError
 from claip_emo.media.picture import Frame
 from claip_emo.media.recording import crop_frames, hear
@@ -25,7 +26,12 @@ from claip_emo.media.source import Source, open_source
 
 SHARD_BYTES = 256 << 20  # a shard that is larger takes no further clip
 SHARD_S = 20.0  # nor one that was begun so long ago: what is in no shard yet is lost with a kill
+LOOK_AGAIN_S = 0.5  # whether other processes are done with the clips that they are at
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+PASSING = {
+    *(errno.ENOENT, errno.EACCES, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR),
+}  # what no content of a file makes a decoder say; a read error (EIO) may be either
 NOTHING: dict[str, Any] = {
     **dict.fromkeys(("warnings", "checksums", "times_s", "starts", "lengths"), ()),
     **dict.fromkeys(("error", "face_rate", "start_s")),
@@ -34,12 +40,17 @@ NOTHING: dict[str, Any] = {
 
 
 class Task(NamedTuple):
-    """What is to be prepared of which clip."""
+    """What is to be prepared of which clip, and what its files were when they were looked at."""
 
-    clip: str
+    content: Content
     path: Path
     audio_path: Path | None
     halves: tuple[Half, ...]
+
+    @property
+    def clip(self) -> str:
+        """The digest by which it is found."""
+        return self.content.digest
 
 
 class _Stopped(Exception):  # noqa: N818  (no error: the others end as well)
@@ -64,34 +75,63 @@ class Worker:
         self._done = done
         self._at_work = at_work
         self._number = number
+        self._claims = Claims(cache.folder)
 
     def make(self, chunk: Sequence[tuple[int, Task]]) -> tuple[set[str], dict[str, str], int]:
-        """Prepare clips; return those in shards, those that failed, and the bytes of data."""
+        """Prepare clips; return those in shards, those that failed, and the bytes of data.
+
+        Clips that other runs are at come last, when these are done with them or died of them.
+        """
         made: set[str] = set()
         failed: dict[str, str] = {}
-        nbytes, first = 0, 0
-        while first < len(chunk) and not self.stop.is_set():
-            began = time.monotonic()
+        nbytes, left = 0, dict(chunk)
+        while left and not self.stop.is_set():
+            before = len(left)
             shards = {half: Shard(shelf.folder, shelf.schema)
                       for half, shelf in self.cache.shelves.items()}  # fmt: skip
             try:
-                for number, task in chunk[first:]:
-                    self._at_work[self._number] = number
-                    failed |= self._prepare(task, shards)
-                    made.add(task.clip)
-                    first += 1
-                    with self._done.get_lock():
-                        self._done.value += 1
-                    full = sum(shard.nbytes for shard in shards.values()) >= SHARD_BYTES
-                    if full or self.stop.is_set() or time.monotonic() - began > SHARD_S:
-                        break
-            except _Stopped:
-                pass
-            nbytes += sum(shard.nbytes for shard in shards.values())
-            for shard in shards.values():
-                shard.close()
-            self._at_work[self._number] = -1
+                self._fill(shards, left, made, failed)
+                nbytes += sum(shard.nbytes for shard in shards.values())
+                for shard in shards.values():
+                    shard.close()
+            finally:  # nobody waits for others while others may wait for it
+                self._claims.release()
+                self._at_work[self._number] = -1
+            if len(left) == before:
+                self.stop.wait(LOOK_AGAIN_S)
         return made - failed.keys(), failed, nbytes
+
+    def _fill(
+        self,
+        shards: dict[Half, Shard],
+        left: dict[int, Task],
+        made: set[str],
+        failed: dict[str, str],
+    ) -> None:
+        """Prepare clips until shards are full; what is done is taken from those that are left."""
+        began = time.monotonic()
+        for number, task in list(left.items()):
+            if not self._claims.take(task.clip):
+                continue
+            self._at_work[self._number] = number
+            if halves := self._lacking(task):
+                try:
+                    failed |= self._prepare(task._replace(halves=halves), shards)
+                except _Stopped:
+                    return
+                made.add(task.clip)
+            del left[number]
+            with self._done.get_lock():
+                self._done.value += 1
+            full = sum(shard.nbytes for shard in shards.values()) >= SHARD_BYTES
+            if full or self.stop.is_set() or time.monotonic() - began > SHARD_S:
+                return
+
+    def _lacking(self, task: Task) -> tuple[Half, ...]:
+        """Return what is still to be prepared of a clip: another run may have been at it."""
+        for half in task.halves:
+            self.cache.shelves[half].refresh()
+        return tuple(half for half in task.halves if task.clip not in self.cache.shelves[half])
 
     def _prepare(self, task: Task, shards: dict[Half, Shard]) -> dict[str, str]:
         """Add a row to each shard; return why there is none, where another time may go well."""
@@ -111,12 +151,19 @@ class Worker:
         except (MediaError, FFmpegError) as error:
             _rewind(task, shards)
             why = str(error).removeprefix(f"{task.path}: ")
+            if _passes(error):
+                return {task.clip: f"{task.path}: {why}"}
             rows = {half: NOTHING | {"error": why} for half in task.halves}
         except Exception as error:
             _rewind(task, shards)
             if isinstance(error, OSError) and error.errno in FULL_DISK:
                 raise
             return {task.clip: f"{task.path}: {type(error).__name__}: {error}"}
+        # What a decoder complains of may be a disk that went away: can all of it be read?
+        complains = any(row.get("error") or row["warnings"] for row in rows.values())
+        if happened := changed((task.path, task.audio_path), task.content, read=complains):
+            _rewind(task, shards)
+            return {task.clip: f"{task.path}: {happened}; the same command tries it again."}
         path = os.fsencode(task.path).decode("utf-8", "replace")
         for half, row in rows.items():
             shards[half].add(NOTHING | {"clip": task.clip, "path": path} | row)
@@ -180,6 +227,16 @@ class JpegStore:
         """Drop them."""
         self.places.clear()
         self._shard.rewind()
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Whether an error is the machine's and not the file's: another time it may go well."""
+    while error is not None:
+        own = isinstance(error, OSError | MemoryError) and not isinstance(error, FFmpegError)
+        if own or getattr(error, "errno", None) in PASSING:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _rewind(task: Task, shards: dict[Half, Shard]) -> None:

@@ -8,6 +8,7 @@ relied on unseen: each part of ``data`` has a checksum, and the other columns ha
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -16,11 +17,17 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +35,7 @@ SUFFIX = ".arrow"
 PARTIAL = ".partial-"
 LEFT_OVER_S = 3600.0  # nobody writes one file for so long: what is older was left by a kill
 SEAL = b"seal"  # metadata of a shard: the checksum of all columns but ``data``
+CLAIMS, CLAIM_DIGITS = "claims", 15  # a file's name; 60 bits are as far as locks reach
 OPEN_AT_ONCE = 16  # opening takes 0.2 ms; what is mapped counts as memory of the process
 
 COMMON = [
@@ -174,17 +182,17 @@ class Shelf:
 
     def refresh(self) -> None:
         """Look for shards that were written since; one that cannot be read is set aside."""
-        for shard in sorted(self.folder.glob(f"*{SUFFIX}")):
-            if shard.name in self._seen:
-                continue
+        names = os.listdir(self.folder) if self.folder.is_dir() else []  # asked for every clip
+        for name in sorted({name for name in names if name.endswith(SUFFIX)} - self._seen):
+            shard = self.folder / name
             try:
                 self._places.update(self._rows_of(shard))
-                self._seen.add(shard.name)
             except FileNotFoundError:  # set aside by another process
                 continue
             except DamagedShardError as error:
                 logger.warning("%s; its clips must be prepared anew.", error)
                 set_aside(shard)
+            self._seen.add(name)
 
     def row(self, clip: str) -> tuple[Path, pa.RecordBatch, int]:
         """Return the shard of a clip, its content and the clip's row in it.
@@ -209,7 +217,7 @@ class Shelf:
             try:
                 if partial.stat().st_mtime < time.time() - LEFT_OVER_S:
                     partial.unlink()
-            except FileNotFoundError:
+            except OSError:  # it is gone, or nothing can be removed here
                 continue
 
     def _rows_of(self, shard: Path) -> Iterator[tuple[str, Place]]:
@@ -220,12 +228,49 @@ class Shelf:
             yield clip, Place(shard.name, row, error, count == 0)
 
 
+class Claims:
+    """Who is at which clip, of all the processes that prepare clips into one folder.
+
+    A claim is a lock on one byte of a file, at a place that the clip's digest says: the kernel
+    gives it back when a process dies. Where locks are not to be had, every claim is granted: clips
+    may then be prepared twice, which is a loss of time alone.
+
+    Args:
+        folder: of the cache.
+    """
+
+    def __init__(self, folder: Path):
+        """Open the file; whoever else opens and closes it in this process lets go of all claims."""
+        self._file = None
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / CLAIMS).open("ab")
+
+    def take(self, clip: str) -> bool:
+        """Claim a clip; False: another process is at it."""
+        if fcntl is None or self._file is None:
+            return True
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(clip[:CLAIM_DIGITS], 16))
+        except OSError as error:
+            return error.errno not in (errno.EACCES, errno.EAGAIN)
+        return True
+
+    def release(self) -> None:
+        """Let go of every clip."""
+        if fcntl is not None and self._file is not None:
+            with suppress(OSError):
+                fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+
 def set_aside(shard: Path) -> None:
-    """Rename a damaged shard, so that its clips are prepared anew."""
+    """Rename a damaged shard, so that its clips are prepared anew; or leave it, if it must stay."""
     try:
         shard.rename(shard.with_suffix(".damaged"))
     except FileNotFoundError:
         return
+    except OSError as error:
+        logger.warning("%s cannot be renamed (%s).", shard, error.strerror)
 
 
 def _seal(batch: pa.RecordBatch) -> bytes:
@@ -247,9 +292,11 @@ def _open(shard: Path, schema: pa.Schema) -> pa.RecordBatch:
         batch.validate(full=True)
         if (batch.schema.metadata or {}).get(SEAL) != _seal(batch):
             raise DamagedShardError(shard, "a checksum differs")
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except OSError as error:
+        if error.errno is not None:
+            raise  # the machine's: not there, too many open files, a disk that does not answer
+        raise DamagedShardError(shard, str(error).splitlines()[0]) from error
+    except (pa.ArrowException, ValueError) as error:
         raise DamagedShardError(shard, str(error).splitlines()[0]) from error
     return batch
 

@@ -22,6 +22,7 @@ from claip_emo.media.faces import FaceDetector
 MOST_READERS = 8  # each keeps two cores busy, and up to 350 MB of frames
 
 Key = TypeVar("Key")
+Item = TypeVar("Item")
 Loaded = tuple[Key, Clip | Exception]
 """What was asked for, and the clip, or why there is none."""
 
@@ -77,6 +78,34 @@ class PacedDetector:
         """Return the faces of a picture, (face, 5)."""
         self._pace.wait()
         return self._detector.detect(frame)
+
+
+class Failing(Iterator[Item]):
+    """Ends where the next item cannot be had, so that what was taken before is finished first.
+
+    Args:
+        items: where they come from.
+
+    Attributes:
+        error: what was raised instead of the next item; for who has finished the others to raise.
+    """
+
+    def __init__(self, items: Iterable[Item]):
+        """Take none yet."""
+        self.error: Exception | None = None
+        self._items = iter(items)
+
+    def __next__(self) -> Item:
+        """Return the next item."""
+        if self.error is not None:
+            raise StopIteration
+        try:
+            return next(self._items)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise StopIteration from None
 
 
 def read_ahead(

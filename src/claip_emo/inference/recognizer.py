@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from claip_emo.inference.pipeline import (
     MOST_READERS,
+    Failing,
     Loaded,
     Pace,
     PacedDetector,
@@ -67,7 +68,8 @@ class EmotionRecognizer:
             FaceModelError: if the detector's model file is missing or broken.
             ValueError: if the model's device does not compute in the precision.
         """
-        self.model = model.merge(resolve_precision(precision, model.device, model.config))
+        self.precision = resolve_precision(precision, model.device, model.config)
+        self.model = model.merge(self.precision)
         self.processor = processor
         kind = face_detector or processor.settings.face_detector
         if not model.config.reads_video:
@@ -206,8 +208,9 @@ class EmotionRecognizer:
     ) -> Iterator[EmotionResult]:
         """Recognise many files, one row each, in their order; a bad file is a row with its error.
 
-        Files are read ahead by threads of their own, as many as torch has, and scored in batches.
-        Closing the iterator ends them.
+        Files are read ahead by threads of their own, as many as torch has, and scored in batches;
+        in int8 one by one, as its rounding would follow from what else is in a batch. Closing the
+        iterator ends them.
 
         Args:
             paths: what ``__call__`` takes; they are taken one by one, as there is room.
@@ -217,6 +220,7 @@ class EmotionRecognizer:
         Raises:
             ModalityError: if the model does not read the modality that is asked for.
             ValueError: if the batch size is below 1.
+            Exception: what ``paths`` raises, after the rows of those before.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
@@ -227,8 +231,8 @@ class EmotionRecognizer:
     ) -> Iterator[EmotionResult]:
         pace = Pace()
         detector = None if self.detector is None else PacedDetector(self.detector, pace)
-        waiting = iter(paths)
-        first = list(islice(waiting, 2))
+        asked = Failing(paths)
+        first = list(islice(asked, 2))
         frames_ahead = FRAMES_AHEAD if len(first) == 1 else 0  # several files overlap as they are
 
         def load(path: str | Path) -> Clip:
@@ -240,13 +244,15 @@ class EmotionRecognizer:
         readers = min(torch.get_num_threads(), MOST_READERS)
         on_cpu = self.model.device.type == "cpu"
         num_frames = self.processor.settings.num_frames
-        every, most = chain(first, waiting), batch_size + readers
+        every, most = chain(first, asked), batch_size + readers
         reading = read_ahead(load, every, pace, readers=readers, most=most)
         with closing(reading) as loaded:
             for batch in batches(loaded, num_frames, batch_size):
                 with pace.paused() if on_cpu else nullcontext():
                     rows = self._rows(batch, mask)
                 yield from rows
+        if asked.error is not None:
+            raise asked.error
 
     def _rows(self, loaded: list[Loaded[str | Path]], mask: Modality) -> list[EmotionResult]:
         """Score what could be loaded, at once; where that fails, one by one."""
@@ -265,10 +271,12 @@ class EmotionRecognizer:
     def _results(
         self, clips: Sequence[Clip], paths: Sequence[str], mask: Modality
     ) -> list[EmotionResult]:
-        """Score clips that have something of what is scored, in one batch."""
+        """Score clips that have something of what is scored, in one batch; in int8 each alone."""
         if not clips:
             return []
-        scores = score(self.model, self.processor, stack(clips), (mask,))[mask].probabilities
+        groups = [[clip] for clip in clips] if self.precision == "int8" else [clips]
+        scored = [score(self.model, self.processor, stack(few), (mask,))[mask] for few in groups]
+        scores = np.concatenate([few.probabilities for few in scored])
         return [
             self._result(clip, path, mask, row)
             for clip, path, row in zip(clips, paths, scores, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from claip_emo.media.decode import MediaError
+from claip_emo.media.decode import SEEK_AHEAD_S, MediaError
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.picture import Frame, crop
 from claip_emo.media.source import Source, open_source
@@ -30,6 +31,7 @@ from claip_emo.media.tracks import squares
 __all__ = ["Clip", "ClipSpec", "load_clip"]
 
 Boxes = NDArray[np.float32]
+Waveform = NDArray[np.float32]
 Item = TypeVar("Item")
 
 SILENCE = 1e-4  # peak below which sound carries nothing, -80 dB of full scale
@@ -128,12 +130,12 @@ def load_clip(
             )
             times = source.times_s[views]
     spans = choose_seconds(source.sound_s, source.duration_s, times, spec, rng)
-    listen = partial(source.sound, spans, spec.sampling_rate_hz)
+    listen = partial(_heard, source, spans, spec.sampling_rate_hz)
     with ThreadPoolExecutor(1) as beside:
         hear = beside.submit(listen).result if spans and frames_ahead else listen
         if pictures:
             frames, boxes, rate = _crops(source, views, pictures, faces, spec)
-        waveforms = tuple(hear()) if spans else ()
+        waveforms = hear() if spans else ()
     # A silent window is no reason to end a training on sound alone: there is more in the file.
     if spans and not audible(waveforms) and (frames is not None or rng is None):
         warnings.append(silent(source.sound_s, spans))
@@ -226,6 +228,32 @@ def why_nothing(warnings: Sequence[str], spec: ClipSpec) -> str:
         return f"there is nothing in it to go by ({'; '.join(warnings)})."
     asked = [name for name, on in (("picture", spec.video), ("sound", spec.audio)) if on]
     return f"no {' and no '.join(asked)} could be found in it."
+
+
+def _heard(source: Source, spans: Sequence[Span], rate_hz: int) -> tuple[Waveform, ...]:
+    """Decode some seconds of sound, those that lie near each other in one go, as frames are.
+
+    Where a piece is sought, all that places it are timestamps, which some containers round to
+    milliseconds, and a codec begins anew there. One go has neither within it.
+
+    Returns:
+        (samples,) of each span; equal spans share the array.
+    """
+    runs: list[list[Span]] = []
+    reached = -math.inf
+    for begin, end in sorted(set(spans)):
+        if begin - reached > SEEK_AHEAD_S:
+            runs.append([])
+        runs[-1].append((begin, end))
+        reached = max(reached, end)
+    wholes = source.sound([(run[0][0], max(end for _, end in run)) for run in runs], rate_hz)
+    pieces: dict[Span, Waveform] = {}
+    for run, whole in zip(runs, wholes, strict=True):
+        for begin, end in run:
+            length = min(max(1, round((end - begin) * rate_hz)), len(whole))
+            first = min(round((begin - run[0][0]) * rate_hz), len(whole) - length)
+            pieces[begin, end] = whole[first : first + length]
+    return tuple(pieces[span] for span in spans)
 
 
 def _pictures(
