@@ -237,3 +237,28 @@ def test_real_recordings(process, run_folder, model_file) -> None:
     assert len(rows) == 5
     assert [row["face_rate"] for row in rows] == [1.0] * 5
     assert all("video" in row["modalities"] for row in rows)
+
+
+def test_without_a_model_the_one_in_the_box_is_used(
+    command, run_folder, clips, monkeypatch
+) -> None:
+    monkeypatch.setattr("claip_emo.model.packaged.files", lambda name: run_folder)
+    monkeypatch.setattr("claip_emo.model.packaged.FOLDER", "model")
+    clip = next(clips.parent.rglob("*.mp4"))
+    named = command("predict", clip, "--model", run_folder, "--json")
+    boxed = command("predict", clip, "--json")
+
+    assert boxed.returncode == 0, boxed.stderr
+    assert json.loads(boxed.stdout) == json.loads(named.stdout)
+    assert "The small model that comes with claip-emo is used" in boxed.stderr
+    assert "The small model" not in named.stderr
+
+
+def test_an_installation_without_a_model_asks_for_one(
+    command, clips, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr("claip_emo.model.packaged.files", lambda name: tmp_path)
+    done = command("predict", next(clips.parent.rglob("*.mp4")))
+
+    assert done.returncode == 2
+    assert "carries no model; name one with --model DIR" in done.stderr

@@ -17,7 +17,6 @@ from claip_emo.cli.options import (
     FaceModelOption,
     JsonOption,
     ModalityOption,
-    ModelOption,
     Precision,
     PrecisionOption,
     ThreadsOption,
@@ -39,7 +38,14 @@ def predict(
         # What cannot be read becomes a row with its error, as anything else that is bad.
         typer.Argument(help="Videos, sounds, folders of frames or of media files.", readable=False),
     ],
-    model: ModelOption,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="A run's folder, its model/, or a hub id; default: the small model in the box.",
+            metavar="DIR",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     modality: Annotated[
         ModalityOption, typer.Option("--modality", help="Use face and voice, or one of them.")
@@ -73,6 +79,8 @@ def predict(
         face_model=face_model,
         precision=precision.value,
     )
+    if model is None:
+        console.print("The small model that comes with claip-emo is used (--model names another).")
     paths = expand(files)
     failed, shown = False, []
     progress = Progress(

@@ -29,6 +29,7 @@ from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector, make_detector
 from claip_emo.model.batching import READS, Modality, ModalityError, score, stack
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.packaged import packaged
 from claip_emo.model.precision import PrecisionChoice, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 
@@ -79,7 +80,7 @@ class EmotionRecognizer:
     @classmethod
     def from_pretrained(
         cls,
-        source: str | Path,
+        source: str | Path | None = None,
         *,
         device: str = "auto",
         face_detector: Literal["auto", "yunet", "haar", "none"] | None = None,
@@ -89,11 +90,20 @@ class EmotionRecognizer:
     ) -> EmotionRecognizer:
         """Load a recogniser from a run's folder, its ``model/``, or a hub id.
 
+        Args:
+            source: where from; None: the small model that the package carries.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            face_detector: overrides the checkpoint's detector.
+            face_model: YuNet's model file, where it is not to come from the hub.
+            precision: number format of the towers.
+            hub: what huggingface_hub's ``snapshot_download`` takes, such as ``revision``.
+
         Raises:
-            CheckpointError: if it is no checkpoint.
+            CheckpointError: if it is no checkpoint, or the package carries no model.
             BackboneError: if the towers it refers to cannot be had.
             ValueError: if there is no such device, or it does not compute in the precision.
         """
+        source = packaged() if source is None else source
         model = ClaipEmoModel.from_pretrained(source, **hub).to(pick_device(device))
         processor = ClaipEmoProcessor.from_pretrained(source, **hub)
         return cls(
