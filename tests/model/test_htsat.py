@@ -285,6 +285,22 @@ def test_autocast_is_close_and_trains() -> None:
     assert not torch.equal(found[name := next(iter(found))], wanted[name])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("settings", [{}, {"spec_size": 96, "num_mel_bins": 48}])  # filled windows
+def test_towers_of_another_number_type_train_in_it(settings: dict, dtype: torch.dtype) -> None:
+    tower = adapted(built(drop_path_rate=0.2, **settings)).to(dtype)
+    mel = mels(frames=101, bins=settings.get("num_mel_bins", 64)).to(dtype)
+    assert pooled(tower, mel).dtype == dtype
+    found = gradients(lambda *given: pooled(*given).float(), tower, mel)
+    assert {gradient.dtype for gradient in found.values()} == {dtype}
+
+
+def test_packed_windows_go_where_the_weights_go() -> None:
+    """On the device without content, tensors that stayed behind would be another device's."""
+    packed = pack(built(spec_size=96, num_mel_bins=48)).to("meta")  # with filled windows
+    assert packed(mels(frames=101, bins=48).to("meta")).device.type == "meta"
+
+
 @pytest.mark.parametrize("merged", [False, True])
 def test_pack_folds_adapters_in_and_leaves_the_tower_as_it_is(merged: bool) -> None:
     tower, mel = adapted(built()).eval(), mels()
@@ -300,7 +316,9 @@ def test_pack_folds_adapters_in_and_leaves_the_tower_as_it_is(merged: bool) -> N
         torch.testing.assert_close(packed(mel), wanted, **CLOSE)
     assert packed.config is tower.config
     assert not any(parameter.requires_grad for parameter in packed.parameters())
-    assert not packed(mel.requires_grad_()).requires_grad
+    assert not packed(mel).requires_grad
+    with pytest.raises(ValueError, match="no gradients"):
+        packed(mel.requires_grad_())
 
 
 @pytest.mark.parametrize(("precision", "least"), [("bf16", 0.999), ("int8", 0.999)])

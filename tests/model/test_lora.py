@@ -127,6 +127,22 @@ def test_half_precision_is_autocast_s() -> None:
     torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.1)
 
 
+@pytest.mark.parametrize("before", BEFORE)
+def test_autocast_that_comes_later_changes_no_gradient(before: str) -> None:
+    block = adapted(dropout=0.5)
+    inputs = torch.randn(ROWS, WIDTH, requires_grad=True)
+
+    def run(autocast: bool) -> dict[str, torch.Tensor]:
+        torch.manual_seed(1)
+        outputs = project(inputs, [block.one, block.two], BEFORE[before](block))
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            return gradients(block, outputs, inputs)
+
+    wanted = run(False)
+    for name, gradient in run(True).items():
+        assert torch.equal(gradient, wanted[name])
+
+
 @pytest.mark.parametrize("state", ["merged", "switched off", "plain"])
 def test_other_layers_are_applied_as_they_are(state: str) -> None:
     block = adapted()
@@ -186,3 +202,13 @@ def test_masks_are_seeded_and_as_likely_as_asked() -> None:
         assert found.mean().item() == pytest.approx(share, abs=0.005)
         by_place = found.flatten()[: found.numel() // 4 * 4].view(-1, 4).mean(0)
         assert by_place.numpy() == pytest.approx([share] * 4, abs=0.01)  # each of the four draws
+
+
+def test_a_mask_is_right_up_to_the_ends() -> None:
+    like = torch.empty(1000, 1000)
+    torch.manual_seed(5)
+    for share in (1.0, 1 - 1e-6, 1 - 7.6e-6):  # nearer to 1 than 16 bits can tell
+        assert drawn(like, share).all()
+    assert drawn(like, 1 - 1e-3).float().mean().item() == pytest.approx(0.999, abs=2e-4)
+    for share in (2**-16, 1e-6):
+        assert 0 < drawn(like, share).sum() < 60

@@ -6,6 +6,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 from torch.nn import functional
 
+from claip_emo.model import packing
 from claip_emo.model.packing import PackedLinear, effective, stacked
 
 
@@ -73,3 +74,28 @@ def test_integers_have_a_scale_for_each_output() -> None:
 def test_integers_are_for_the_cpu() -> None:
     with pytest.raises(ValueError, match="--precision bf16 or fp32"):
         PackedLinear(torch.empty(2, 2, device="meta"), None, "int8")
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_casts_leave_packed_weights_as_they_are(monkeypatch, precision: str, blocked: bool) -> None:
+    if not blocked:
+        monkeypatch.setattr(packing, "blocks_bf16", lambda: False)
+    packed = PackedLinear(torch.randn(32, 64), torch.randn(32), precision)
+    inputs = torch.randn(5, 64)
+    expected = packed(inputs)
+    for cast in ("half", "bfloat16", "float", "double"):
+        assert torch.equal(getattr(packed, cast)()(inputs), expected)
+
+
+def test_weights_move_unless_they_lie_as_the_cpu_reads_them(monkeypatch) -> None:
+    weight, bias = torch.randn(32, 64), torch.randn(32)
+    if packing.blocks_bf16():
+        with pytest.raises(ValueError, match="move the model to its device first"):
+            PackedLinear(weight, bias, "bf16").to("meta")
+    with pytest.raises(ValueError, match="move the model to its device first"):
+        nn.Sequential(PackedLinear(weight, bias, "int8")).to("meta")
+    monkeypatch.setattr(packing, "blocks_bf16", lambda: False)
+    for precision in ("fp32", "bf16"):
+        moved = PackedLinear(weight, bias, precision).to("meta", torch.float64)
+        assert moved(torch.randn(5, 64, device="meta")).device.type == "meta"

@@ -49,3 +49,19 @@ def described(clips: Path, **train: object) -> dict:
 
 def small(clips: Path, **train: object) -> Recipe:
     return parse_recipe(described(clips, **train))
+
+
+STILL = {
+    "randaugment_layers": 0, "crop_scale": [1.0, 1.0], "flip": 0.0, "erase": 0.0, "mixup": 0.0,
+    "cutmix": 0.0, "time_masks": 0, "frequency_masks": 0,
+}  # fmt: skip
+"""Augmentation that touches neither frames nor sound."""
+
+
+def frozen(clips, how: str, **model: object) -> dict:
+    recipe = described(clips, features=how, epochs=2, learning_rate=1e-3, precision="fp32")
+    recipe["data"]["cache"] = "memory"
+    recipe["model"] |= {"adaptation": "frozen"} | model
+    recipe["augment"] = STILL | {"modality_dropout": 0.5}
+    recipe["protocol"] = {"zero_shot": False}
+    return recipe

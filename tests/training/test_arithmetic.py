@@ -9,14 +9,16 @@ import torch
 
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
+from claip_emo.model.batching import score
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.packing import PackedLinear
 from claip_emo.recipe_files import load_recipe, parse_recipe
-from claip_emo.training.arithmetic import adamw, compile_towers
+from claip_emo.training.arithmetic import adamw, compile_towers, scoring
 from claip_emo.training.fit import train
 from claip_emo.training.plan import plan
 from claip_emo.training.trainer import ClaipEmoTrainer
 
-from .conftest import described, small
+from .conftest import described, frozen, small
 
 
 def parameters() -> list[torch.nn.Parameter]:
@@ -94,14 +96,48 @@ def test_compiled_towers_compute_the_same() -> None:
             torch.testing.assert_close(mine.grad, theirs.grad, msg=name)
 
 
+def test_what_is_compiled_waits_while_packed_towers_score() -> None:
+    torch.manual_seed(0)
+    model = ClaipEmoModel(configure(resolve("tiny-clip"), SEVEN, num_frames=2)).eval()
+    frames = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        expected = copy.deepcopy(model).merge("bf16").encode_frames(frames)
+    compile_towers(model, lambda graph, _: graph)
+    compiled = model.encode_frames, model.encode_audio
+    with torch.no_grad(), scoring(model, "bf16"):
+        assert model.encode_frames.__func__ is ClaipEmoModel.encode_frames
+        assert model.encode_audio.__func__ is ClaipEmoModel.encode_audio
+        assert torch.equal(model.encode_frames(frames), expected)
+    assert (model.encode_frames, model.encode_audio) == compiled
+    with pytest.raises(RuntimeError), scoring(model, "bf16"):
+        raise RuntimeError
+    assert (model.encode_frames, model.encode_audio) == compiled
+
+
+@pytest.fixture
+def scored(monkeypatch) -> list[set[str]]:
+    """In which precisions the towers are packed, for each batch of a run that is scored."""
+    found: list[set[str]] = []
+
+    def watched(model: ClaipEmoModel, *rest):
+        found.append({m.precision for m in model.modules() if isinstance(m, PackedLinear)})
+        return score(model, *rest)
+
+    monkeypatch.setattr("claip_emo.evaluation.evaluate.score", watched)
+    return found
+
+
 def test_compiling_is_left_out_with_a_word_where_it_gains_nothing(
-    clips, tmp_path, quiet, caplog, monkeypatch
+    clips, tmp_path, quiet, caplog, monkeypatch, scored
 ) -> None:
     compiled = []
     monkeypatch.setattr("claip_emo.training.trainer.compile_towers", compiled.append)
-    train(small(clips, epochs=1, compile=True), tmp_path / "r", device="cpu", console=quiet)
+    recipe = described(clips, epochs=1, compile=True, precision="bf16")
+    recipe["protocol"] = {"zero_shot": False}
+    train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
     assert "train.compile is left out" in caplog.text
     assert compiled == []
+    assert scored == [{"bf16"}, {"bf16"}]  # and nothing else is
 
 
 @pytest.mark.parametrize(
@@ -116,23 +152,33 @@ def test_auto_is_what_is_faster_here(
     assert plan(small(clips, precision=choice), device="cpu")["precision"] == expected
 
 
+@pytest.mark.parametrize("features", ["live", "cached"])
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_the_precision_is_used_and_told(
-    clips, tmp_path, quiet, monkeypatch, precision: str
+    clips, tmp_path, quiet, monkeypatch, scored, precision: str, features: str
 ) -> None:
-    used = set()
-    forward = ClaipEmoModel.forward
+    """By the towers, by what is trained, and by what is scored: validation part and test part."""
+    encoded, trained = [], set()
+    encode, forward = ClaipEmoModel.encode_frames, ClaipEmoModel.forward
+
+    def watched_towers(self, *rest):
+        if self.laid_out is None:
+            encoded.append(torch.is_autocast_enabled("cpu"))
+        return encode(self, *rest)
 
     def watched(self, *rest, **more):
-        used.add(torch.is_autocast_enabled("cpu"))
+        if torch.is_grad_enabled():
+            trained.add(torch.is_autocast_enabled("cpu"))
         return forward(self, *rest, **more)
 
+    monkeypatch.setattr(ClaipEmoModel, "encode_frames", watched_towers)
     monkeypatch.setattr(ClaipEmoModel, "forward", watched)
-    recipe = described(clips, epochs=1, precision=precision)
-    recipe["protocol"] = {"zero_shot": False}
+    recipe = frozen(clips, features)
+    recipe["train"] |= {"epochs": 1, "precision": precision}
     run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
     assert json.loads((run.out / "run.json").read_text())["precision"] == precision
-    assert used == {precision == "bf16"}
+    assert set(encoded) == trained == {precision == "bf16"}
+    assert scored == [{precision}] * (2 if features == "live" else 1)
 
 
 def test_a_run_that_goes_on_in_another_precision_says_so(

@@ -7,37 +7,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from claip_emo.corpora.load import load_corpus
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation.predictions import Predictions
 from claip_emo.media.clip import Clip
 from claip_emo.media.decode import MediaError
-from claip_emo.model.backbones import resolve
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe_files import RecipeError, load_recipe, parse_recipe
 from claip_emo.training import feature_trainer, features, views
 from claip_emo.training.features import features_of
 from claip_emo.training.fit import Interrupted, train
-from claip_emo.training.initial import configured
 from claip_emo.training.trainer import ClaipEmoTrainer
 
 from ..media.make_media import ramp, tone, write
-from .conftest import described
-
-STILL = {
-    "randaugment_layers": 0, "crop_scale": [1.0, 1.0], "flip": 0.0, "erase": 0.0, "mixup": 0.0,
-    "cutmix": 0.0, "time_masks": 0, "frequency_masks": 0,
-}  # fmt: skip
-
-
-def frozen(clips, how: str, **model: object) -> dict:
-    recipe = described(clips, features=how, epochs=2, learning_rate=1e-3, precision="fp32")
-    recipe["data"]["cache"] = "memory"
-    recipe["model"] |= {"adaptation": "frozen"} | model
-    recipe["augment"] = STILL | {"modality_dropout": 0.5}
-    recipe["protocol"] = {"zero_shot": False}
-    return recipe
+from .conftest import STILL, frozen
 
 
 def weights(out) -> dict[str, torch.Tensor]:
@@ -233,71 +215,6 @@ def test_what_is_trained_cannot_be_cached(clips, tmp_path, quiet) -> None:
     still = [f"augment.{name}={value}" for name, value in STILL.items()]
     changes = ["model.adaptation=frozen", *still, *mixes_never]
     assert features_of(load_recipe("csv", changes)) == "cached"
-
-
-def prepared(recipe: dict, folder, **settings: object) -> features.Features:
-    """The features of the validation part, of a model as a run would begin with."""
-    described = parse_recipe(recipe)
-    backbone = resolve(described.model.backbone)
-    processor = ClaipEmoProcessor.for_backbone(backbone, **described.model.processor)
-    corpus = load_corpus(described.data).part("validation")
-    torch.manual_seed(described.train.seed)
-    model = ClaipEmoModel(configured(described.model, backbone, processor, corpus.labels))
-    dataset = ClipDataset(corpus, processor.clip_spec(), None, described.train.seed)
-    return features.cached_features(folder, model, processor, dataset, **settings)
-
-
-def test_several_processes_share_the_towers(clips, tmp_path, monkeypatch) -> None:
-    """The second of two encodes every other shard, and has all when the first has done the rest."""
-    monkeypatch.setattr(features, "CLIPS_A_SHARD", 2)
-    recipe, folder = frozen(clips, "cached"), tmp_path / "two"
-    whole = prepared(recipe, tmp_path / "one")
-    made, told = [], []
-
-    def first_does_its_share() -> None:
-        made.append(sorted(int(path.stem) for path in folder.glob("*/*.safetensors")))
-        with monkeypatch.context() as first:
-            first.setattr(features.processes, "rank", lambda: 0)
-            first.setattr(features.processes, "wait", lambda: None)
-            prepared(recipe, folder)
-
-    monkeypatch.setattr(features.processes, "count", lambda: 2)
-    monkeypatch.setattr(features.processes, "rank", lambda: 1)
-    monkeypatch.setattr(features.processes, "wait", first_does_its_share)
-    shared = prepared(recipe, folder, progress=lambda *now: told.append(now))
-    assert made == [[2, 6]]
-    assert told == [(1, 3), (2, 3), (3, 3)]
-    assert len(shared) == len(whole) == 7
-    for clip in range(7):
-        for one, other in zip(shared.view(clip, 0), whole.view(clip, 0), strict=True):
-            assert torch.equal(one, other)
-
-
-def test_features_are_found_again_by_what_they_follow_from(clips, tmp_path) -> None:
-    """Other towers, windows, settings or another number format: other features."""
-
-    def folders(recipe: dict, **settings: object) -> set[str]:
-        prepared(recipe, tmp_path, **settings)
-        return {path.name for path in tmp_path.iterdir()}
-
-    recipe = frozen(clips, "cached")
-    known = folders(recipe)
-    assert folders(recipe) == known
-    assert len(known) == 1
-    bright = frozen(clips, "cached")
-    bright["model"]["processor"] |= {"image_mean": [0.1, 0.1, 0.1]}
-    others = frozen(clips, "cached")
-    others["train"]["seed"] = 1
-    for changed, settings in (
-        (bright, {}),
-        (others, {}),  # random towers of another seed
-        (recipe, {"epochs": 1}),
-        (recipe, {"epochs": 2}),
-        (recipe, {"precision": "bf16"}),
-    ):
-        now = folders(changed, **settings)
-        assert len(now - known) == 1, settings
-        known = now
 
 
 def test_equal_frames_and_equal_seconds_are_kept_once() -> None:

@@ -18,7 +18,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.activations import ACT2FN
 
 from claip_emo.model.lora import QUICK_GELU, Activation, LayerNorm, project, working_dtype
-from claip_emo.model.packing import PackedLinear, effective, stacked
+from claip_emo.model.packing import Packed, PackedLinear, effective, refuse_gradients, stacked
 from claip_emo.model.precision import Precision
 
 CACHE_BYTES = 20 * 2**20  # of the widest activation; 32 frames of ViT-B/32 in float32
@@ -92,7 +92,7 @@ def _layer(layer: nn.Module, hidden: Tensor, last: bool) -> Tensor:
     return hidden + update
 
 
-class PackedCLIPVision(nn.Module):
+class PackedCLIPVision(Packed):
     """CLIP's vision transformer for prediction only.
 
     LoRA is folded in, query, key and value are one product, and CLIP's ``quick_gelu`` is a ``silu``
@@ -122,8 +122,10 @@ class PackedCLIPVision(nn.Module):
         """Encode frames (frame, channel, S, S), normalised, to (frame, width), float32.
 
         Raises:
-            ValueError: if the frames are not of the size that the positions are for.
+            ValueError: if the frames are not of the size that the positions are for, or wait for
+                gradients.
         """
+        refuse_gradients(pixels)
         check_size(pixels, self.config)
         return in_pieces(self._encode, pixels, self.config, self.dtype)
 

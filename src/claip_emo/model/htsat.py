@@ -9,7 +9,7 @@ tokens is computed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from transformers import ClapAudioConfig, ClapAudioModel
 
 from claip_emo.model.htsat_windows import Rows, Windows, cropped, padded, quadrupled
 from claip_emo.model.lora import Activation, LayerNorm, project
-from claip_emo.model.packing import PackedLinear, effective, stacked
+from claip_emo.model.packing import Packed, PackedLinear, effective, refuse_gradients, stacked
 from claip_emo.model.precision import Precision
 
 FUSED = ("gelu", "quick_gelu")  # activations that LoRA behind them computes again
@@ -62,6 +62,7 @@ class _Block:
     def __init__(self, block: nn.Module, windows: Windows, place: int, activation: str):
         attention = block.attention.self
         self.block = block
+        self.dtype = block.layernorm_before.weight.dtype
         self.shift = windows.shift * (place % 2)
         self.heads = attention.num_attention_heads
         self.bias = _bias(attention, windows.masks[self.shift])
@@ -76,7 +77,7 @@ class _Block:
         norm = LayerNorm.of(self.block.layernorm_before)
         if self.real is None:
             return project(stream, layers, norm)
-        return project(norm(stream) * self.real, layers)
+        return project(norm(stream) * self.real.to(self.dtype), layers)
 
     def join(self, heads: Tensor) -> Tensor:
         output = self.block.attention.output
@@ -92,7 +93,7 @@ class _Block:
         return second.dropout(update)
 
 
-class PackedHTSAT(nn.Module):
+class PackedHTSAT(Packed):
     """HTS-AT for prediction only.
 
     LoRA is folded in; query, key and value are one product; positions and masks are ready to add.
@@ -133,13 +134,19 @@ class PackedHTSAT(nn.Module):
             for stage in encoder.layers[:-1]
         )
 
-    @torch.no_grad()
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedHTSAT:
+        """Move the weights, and lay the windows out where they are now."""
+        super()._apply(fn, recurse)
+        self.windows = _windows(self.config, self.patches.weight.device)
+        return self
+
     def forward(self, mel: Tensor) -> Tensor:
         """Encode log-mels (batch, channel, frame, mel bin) in dB to (batch, width), float32.
 
         Raises:
-            ValueError: for a mel that is larger than the tower takes.
+            ValueError: for a mel that is larger than the tower takes, or waits for gradients.
         """
+        refuse_gradients(mel)
         stem = self.batch_norm, self.patches, self.patch_norm
         tokens = _embedded(mel.float(), self.config, *stem)
         for place, (windows, blocks) in enumerate(zip(self.windows, self.stages, strict=True)):
@@ -164,8 +171,9 @@ class _PackedBlock(nn.Module):
         attention = block.attention.self
         self.shift = windows.shift * (place % 2)
         self.heads = attention.num_attention_heads
-        self.bias = _bias(attention, windows.masks[self.shift]).detach()
-        self.real = windows.real.get(self.shift)
+        bias = _bias(attention, windows.masks[self.shift]).detach()
+        self.register_buffer("bias", bias.float())
+        self.register_buffer("real", windows.real.get(self.shift))
         self.norm_before = _frozen(block.layernorm_before)
         self.norm_after = _frozen(block.layernorm_after)
         layers = [attention.query, attention.key, attention.value]
@@ -226,7 +234,7 @@ def _advanced(block: _Block | nn.Module, stream: Tensor, windows: Windows) -> Te
     joined = [part.transpose(1, 2).flatten(2) for part in found]
     update = block.join(torch.cat(joined) if len(joined) > 1 else joined[0]).view(stream.shape)
     if block.drop_path:
-        update = update * _survivors(block.drop_path, stream)
+        update = update * _survivors(block.drop_path, stream).to(block.dtype)
     stream = stream + update
     return stream + block.think(stream)
 

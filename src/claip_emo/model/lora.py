@@ -163,6 +163,12 @@ class _Adapted(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        # Number types were settled going forwards, whatever autocast is on by now.
+        with torch.autocast(gradients[0].device.type, enabled=False):
+            return _Adapted._gradients(ctx, gradients)
+
+    @staticmethod
+    def _gradients(ctx: Any, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         inputs, kept, small, *weights = ctx.saved_tensors
         bases, _, downs, ups = (weights[part::4] for part in range(4))
         dtype, count = ctx.dtype, len(bases)
@@ -204,5 +210,5 @@ def drawn(like: Tensor, share: float) -> Tensor:
         return torch.rand(like.shape, device=like.device) < share
     words = -(-like.numel() // 4)  # of 64 bits
     bits = torch.empty(words, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    below = round(share * DRAWS) - DRAWS // 2
-    return bits[: like.numel()].view(like.shape) < below
+    most = max(round(share * DRAWS), 1) - 1 - DRAWS // 2  # the largest int16 where all are kept
+    return bits[: like.numel()].view(like.shape) <= most

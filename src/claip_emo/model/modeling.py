@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from claip_emo.model import checkpoint as store
 from claip_emo.model.backbones import BackboneError, explain_missing
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.heads import build_fusion, build_temporal
-from claip_emo.model.parameters import count_parameters
-from claip_emo.model.precision import Precision
+from claip_emo.model.prediction import LaidOut
 from claip_emo.model.towers import (
     AUDIO,
     VISION,
@@ -51,7 +49,7 @@ class ClaipEmoOutput(ModelOutput):
     audio: Tensor | None = None
 
 
-class ClaipEmoModel(PreTrainedModel):
+class ClaipEmoModel(LaidOut, PreTrainedModel):
     """Frozen, LoRA-adapted or fully trained towers for face and voice, fused into class logits.
 
     Source: Chen et al., arXiv 2509.14527. A missing modality contributes a zero vector, sample by
@@ -84,8 +82,7 @@ class ClaipEmoModel(PreTrainedModel):
         if config.reads_video:
             self.temporal = build_temporal(config, self.video_width)
         self.head = build_fusion(config, self.audio_width, self.video_width)
-        self.merged = self.checkpointing = False
-        self._counted: dict[str, Any] | None = None  # of before the towers were packed
+        self.checkpointing = False
         self.post_init()
         adapt(self, config)
         if self.vision_tower is not None:
@@ -116,7 +113,7 @@ class ClaipEmoModel(PreTrainedModel):
 
     def over_time(self, frames: Tensor) -> Tensor:
         """Turn features of frames (batch, time, width) into features (batch, video width)."""
-        return self.temporal(frames)
+        return self.temporal(frames.to(self.head_dtype))
 
     def encode_audio(self, input_features: Tensor) -> Tensor:
         """Turn log-mels (batch, window, time, mel) in dB into features (batch, audio width)."""
@@ -127,7 +124,7 @@ class ClaipEmoModel(PreTrainedModel):
 
     def fuse(self, video: Tensor, audio: Tensor) -> Tensor:
         """Turn features (batch, video width) and (batch, audio width) into logits."""
-        return self.head(audio, video)
+        return self.head(audio.to(self.head_dtype), video)
 
     def forward(
         self,
@@ -194,51 +191,6 @@ class ClaipEmoModel(PreTrainedModel):
     def head_dtype(self) -> torch.dtype:
         """The number type of the head's weights."""
         return next(self.head.parameters()).dtype
-
-    def count_parameters(self) -> dict[str, Any]:
-        """Count parameters: ``total``, ``trainable``, ``share``, and ``parts`` of the trainable."""
-        return self._counted or count_parameters(self)
-
-    def merge(self, precision: Precision = "fp32") -> ClaipEmoModel:
-        """Fold LoRA into the towers and lay their weights out for prediction, in place.
-
-        A merged model cannot be trained or saved.
-
-        Args:
-            precision: of the towers; the temporal module and the head stay as they are.
-
-        Raises:
-            TowerError: if a tower is there in float32 only.
-            ValueError: for int8 on another device than the CPU.
-        """
-        if not self.merged:
-            self._counted = self.count_parameters()
-            self._pack(precision)
-            self.merged = True
-        return self.eval()
-
-    @contextmanager
-    def packed(self, precision: Precision = "fp32") -> Iterator[None]:
-        """Predict as a merged model does for a while, with the weights of now, then be as before.
-
-        Towers that cannot be laid out anew stay as they are.
-        """
-        towers, training = (self.vision_tower, self.audio_tower), self.training
-        self.eval()
-        if not self.merged:
-            self._pack(precision, only_copies=True)
-        try:
-            yield
-        finally:
-            self.vision_tower, self.audio_tower = towers
-            self.train(training)
-
-    def _pack(self, precision: Precision, *, only_copies: bool = False) -> None:
-        for role, kind in (("vision", "_vision"), ("audio", "_audio")):
-            tower = getattr(self, f"{role}_tower")
-            if tower is None or (only_copies and getattr(self, kind).packed is None):
-                continue
-            setattr(self, f"{role}_tower", getattr(self, kind).pack(tower, precision))
 
     def gradient_checkpointing_enable(self, *_: Any, **__: Any) -> None:
         """Keep only the inputs of the towers' layers, and compute the rest again going back."""
@@ -323,10 +275,13 @@ class ClaipEmoModel(PreTrainedModel):
             settings: those of transformers' method; sharding does not apply to files this small.
 
         Raises:
-            ValueError: if LoRA was merged: the adapter can no longer be told from the tower.
+            ValueError: if LoRA is merged: the adapter can no longer be told from the tower.
         """
-        if self.merged:
-            raise ValueError("A merged model is for prediction only; load it again to save it.")
+        if self.laid_out is not None:
+            raise ValueError(
+                "A merged or packed model is for prediction only; save it outside packed(), or "
+                "load it again."
+            )
         if settings.get("is_main_process", True):
             store.save_weights(self, Path(save_directory))
         if push_to_hub:

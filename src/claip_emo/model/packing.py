@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
@@ -47,7 +47,46 @@ def stacked(modules: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
     return torch.cat(weights), torch.cat(filled)
 
 
-class PackedLinear(nn.Module):
+class Packed(nn.Module):
+    """Weights laid out for prediction.
+
+    They keep their number types, whatever a model is cast to, and give no gradients.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Packed:
+        """Move the weights as ``to``, ``cuda``, ``float`` and the like say.
+
+        Raises:
+            ValueError: for weights that are packed for the CPU, on the way to another device.
+        """
+        leaves = fn(torch.empty(0)).device.type != "cpu"
+        if leaves and any(isinstance(m, PackedLinear) and m.on_cpu_only for m in self.modules()):
+            raise ValueError(
+                "These weights were packed for the CPU and stay there; move the model to its "
+                "device first, and merge it then."
+            )
+
+        def moved(tensor: Tensor) -> Tensor:
+            found = fn(tensor)
+            return found if found.dtype == tensor.dtype else tensor.to(found.device)
+
+        return super()._apply(moved, recurse)
+
+
+def refuse_gradients(inputs: Tensor) -> None:
+    """Refuse inputs that wait for gradients, of which packed weights give none.
+
+    Raises:
+        ValueError: saying what does.
+    """
+    if inputs.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            "A merged or packed model gives its inputs no gradients: compute them before merge() "
+            "and outside packed(), or predict under torch.inference_mode()."
+        )
+
+
+class PackedLinear(Packed):
     """A linear layer for prediction only.
 
     - ``fp32``: as it is.
@@ -89,6 +128,11 @@ class PackedLinear(nn.Module):
             self.blocked = True
         else:
             self.register_buffer("weight", weight)
+
+    @property
+    def on_cpu_only(self) -> bool:
+        """Whether the weights lie as only kernels of the CPU read them."""
+        return self.blocked or self.precision == "int8"
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return inputs (..., in) times the weights plus the bias, (..., out)."""

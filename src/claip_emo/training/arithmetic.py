@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 
 from claip_emo.evaluation.processes import is_first
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.precision import Precision
 
 logger = logging.getLogger(__name__)
 
 PRECISION = "precision.txt"
+COMPILED = ("encode_frames", "encode_audio")  # what runs the towers
 FUSED = {"cpu", "cuda"}
 """Where AdamW has one kernel for a whole step: six times as fast as a loop over parameters."""
 
@@ -30,8 +33,22 @@ def compile_towers(model: ClaipEmoModel, backend: str | Callable[..., Any] = "in
 
     The rest of the forward pass asks which samples have a modality, which no graph can hold.
     """
-    for name in ("encode_frames", "encode_audio"):
+    for name in COMPILED:
         setattr(model, name, torch.compile(getattr(model, name), backend=backend))
+
+
+@contextmanager
+def scoring(model: ClaipEmoModel, precision: Precision) -> Iterator[None]:
+    """Score with packed towers, in the precision that is told, however they are trained.
+
+    What is compiled waits meanwhile: it would be compiled again for each new set of packed weights.
+    """
+    compiled = {name: vars(model).pop(name) for name in COMPILED if name in vars(model)}
+    try:
+        with model.packed(precision):
+            yield
+    finally:
+        vars(model).update(compiled)
 
 
 def keep_precision(state_dir: Path, precision: str) -> None:

@@ -132,7 +132,6 @@ class FeatureTrainer(ClaipEmoTrainer):
         """Prepare for training; the towers run when it begins."""
         super().__init__(*rest, **more)
         self.bar = bar
-        self.precision = more.get("precision", "fp32")
         self.watched: Features | None = None
 
     def train(self, *rest: Any, **more: Any) -> Any:
@@ -140,7 +139,7 @@ class FeatureTrainer(ClaipEmoTrainer):
         model = self.accelerator.unwrap_model(self.model)
         clips = self.train_dataset
         epochs = self.recipe.train.epochs
-        features = self._features(clips, "training", epochs=epochs, precision=self.precision)
+        features = self._features(clips, "training", epochs)
         if self.eval_dataset is not None:
             self.watched = self._features(self.eval_dataset, "validation")
         self.train_dataset = FeatureDataset(clips, features)
@@ -150,15 +149,16 @@ class FeatureTrainer(ClaipEmoTrainer):
         with on_features(model):
             return super().train(*rest, **more)
 
-    def _features(self, clips: ClipDataset, what: str, **settings: Any) -> Features:
+    def _features(self, clips: ClipDataset, what: str, epochs: int | None = None) -> Features:
         return cached_features(
             Path(self.args.output_dir) / FEATURES,
             self.accelerator.unwrap_model(self.model),
             self.processor,
             clips,
+            epochs=epochs,
+            precision=self.precision,
             workers=self.args.dataloader_num_workers,
             progress=progress_task(self.bar, f"Encoding {what} clips", len(clips)),
-            **settings,
         )
 
     @torch.inference_mode()

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
+from claip_emo.corpora.base import Sample
 from claip_emo.data.cache import picture_settings
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
@@ -57,6 +58,7 @@ def features_of(recipe: Recipe) -> Literal["live", "cached"]:
         "augment.frequency_masks=0": augment.frequency_masks > 0,
         "augment.mixup=0": mixes and augment.mixup > 0,
         "augment.cutmix=0": mixes and augment.cutmix > 0,
+        "data.pairs=kept": recipe.data.pairs != "kept",
     }
     needed = [mend for mend, changing in changes.items() if changing]
     if wanted == "cached" and needed:
@@ -244,13 +246,32 @@ def _key(
         "processor": asdict(processor.settings),
         "spec": asdict(dataset.spec),
         "pictures": picture_settings(dataset.spec, dataset.detector),
-        "prepared": dataset.cache is not None,  # JPEG differs a little
-        "clips": [[s.id, str(s.path), str(s.audio_path)] for s in dataset.corpus.samples],
+        "clips": [[s.id, _content(s, dataset)] for s in dataset.corpus.samples],
         "windows": [dataset.seed, epochs] if epochs is not None else None,
         "precision": precision,
     }
     digest.update(json.dumps(described, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _content(sample: Sample, dataset: ClipDataset) -> Any:
+    """Return what changes with the content of a clip: sizes and times of its files.
+
+    Prepared clips are told by their digests; as JPEG they differ a little from their files. What
+    cannot be looked at is None: to say so is for who reads it.
+    """
+    if dataset.cache is not None:
+        return dataset.cache.digest(sample)
+    files: list[Path] = []
+    for path in filter(None, (sample.path, sample.audio_path)):
+        files += sorted(path.iterdir()) if path.is_dir() else [path]
+    try:
+        stats = [file.stat() for file in files]
+    except OSError:
+        return None
+    return [
+        (str(file), stat.st_size, stat.st_mtime_ns) for file, stat in zip(files, stats, strict=True)
+    ]
 
 
 def forget(state_dir: Path) -> None:

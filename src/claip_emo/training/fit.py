@@ -6,7 +6,6 @@ import importlib.util
 import json
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from claip_emo.model.precision import Precision, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
 from claip_emo.recipe_files import RecipeError
-from claip_emo.training.arithmetic import keep_precision
+from claip_emo.training.arithmetic import keep_precision, scoring
 from claip_emo.training.callbacks import (
     BestEpoch,
     EpochOrder,
@@ -142,7 +141,7 @@ def train(
             if recipe.protocol.zero_shot:
                 processes.wait()  # for the checkpoint to be written
                 score_beside(out, facts, datasets["test"], model.device, workers)
-            with nullcontext() if recipe.train.compile else model.packed(precision):
+            with scoring(model, precision):
                 rows = predict(
                     model,
                     processor,
@@ -244,10 +243,14 @@ def _datasets(
     spec, detector = taken(recipe, processor)
     folder = recipe.data.cache_folder
     cache = ClipCache(folder, spec, detector) if folder is not None else None
+    redrawn = recipe.data.pairs == "redrawn"
     datasets = {
-        name: ClipDataset(corpus, spec, detector, recipe.train.seed, cache)
+        name: ClipDataset(
+            corpus, spec, detector, recipe.train.seed, cache,
+            new_pairs=redrawn and name == "train",
+        )
         for name, corpus in parts.items()
-    }
+    }  # fmt: skip
     if recipe.data.cache == "memory":
         for name, dataset in datasets.items():
             if len(dataset):

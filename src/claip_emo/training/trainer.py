@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.towers import AUDIO, VISION, kind_of
 from claip_emo.recipe import Recipe
 from claip_emo.recipe_files import RecipeError
-from claip_emo.training.arithmetic import adamw, compile_towers
+from claip_emo.training.arithmetic import adamw, compile_towers, scoring
 from claip_emo.training.schedule import learning_rates, parameter_groups
 
 logger = logging.getLogger(__name__)
@@ -224,9 +223,7 @@ class ClaipEmoTrainer(Trainer):
         """Score the validation part: labels (clip,), logits (clip, classes), classes (clip,)."""
         model = self.accelerator.unwrap_model(self.model)
         own = (model.config.modality,)
-        # What is compiled would be compiled again for each new set of packed weights.
-        packed = nullcontext() if self.recipe.train.compile else model.packed(self.precision)
-        with packed:
+        with scoring(model, self.precision):
             rows = predict(model, self.processor, self.eval_dataset, modalities=own)
         model.train()
         return rows.label_index, rows.logits, rows.predicted_index
