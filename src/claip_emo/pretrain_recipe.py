@@ -121,6 +121,9 @@ class FacesRecipe(Section):
     """Decay of matrices and kernels."""
     mixup: float = Field(0.2, ge=0)
     """Alpha of mixup's Beta; 0 switches it off."""
+    balance: float = Field(0.5, ge=0, le=1)
+    """How far rare classes are raised: the loss counts each class's logit as higher by this times
+    the logarithm of its share (Menon et al. 2021); 1: as if all were equally frequent."""
     average_epochs: float = Field(0.5, gt=0)
     """Epochs over which the weights that are kept are averaged, exponentially."""
     world: FaceWorldRecipe = FaceWorldRecipe()
@@ -158,6 +161,8 @@ class VoicesRecipe(Section):
     """Decay of matrices and kernels."""
     mixup: float = Field(0.3, ge=0)
     """Alpha of mixup's Beta; 0 switches it off."""
+    balance: float = Field(0.0, ge=0, le=1)
+    """How far rare classes are raised, as for the faces."""
     average_epochs: float = Field(2.0, gt=0)
     """Epochs over which the weights that are kept are averaged, exponentially."""
     time_masks: int = Field(2, ge=0)

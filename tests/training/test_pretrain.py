@@ -22,7 +22,7 @@ from claip_emo.pretrain_recipe import PretrainRecipe
 from claip_emo.recipe_files import parse_recipe
 from claip_emo.training import pretrain_courses
 from claip_emo.training.pretrain import pretrain
-from claip_emo.training.pretrain_network import soft_loss
+from claip_emo.training.pretrain_network import Learner, Lesson, raised_by, soft_loss
 
 TOWER = {
     "num_channels": 1,
@@ -203,3 +203,23 @@ def test_towers_are_taken_as_clip_and_clap_are(tmp_path) -> None:
     right = zero_shot.fuse(faces, voices).argmax(dim=1) == torch.arange(21) % 7
     best = json.loads((tmp_path / "out" / "vision" / "metrics.json").read_text())
     assert right.float().mean().item() == pytest.approx(best["select"]["zero_shot_war"])
+
+
+def test_rare_classes_are_raised_in_the_loss_alone() -> None:
+    targets = torch.nn.functional.one_hot(torch.arange(10).clamp(min=4) - 4, 7).float()
+    raised = raised_by(targets, 0.5)
+    assert raised[0].item() == pytest.approx(0.5 * np.log(0.5))
+    assert raised[1].item() == pytest.approx(0.5 * np.log(0.1))
+
+    torch.manual_seed(0)
+    recipe = parse_recipe({"language": {"width": 16, "layers": 1}}, schema=PretrainRecipe)
+    learner = Learner("vision", TOWER, recipe.language, ["a happy face"], raised=raised)
+    inputs = torch.randn(10, 1, 32, 32)
+    lesson = Lesson(inputs, targets, ["a happy face"] * 10, torch.ones(10, 10))
+    learner.eval()
+    loss = learner.losses(lesson, {"labels": 1.0})["labels"]
+
+    logits = learner.head(learner(inputs))
+    expected = torch.nn.functional.cross_entropy(logits + raised, targets)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert not any("raised" in name for name in learner.state_dict())

@@ -31,7 +31,7 @@ from claip_emo.model.towers import DUAL_PREFIX
 from claip_emo.pretrain_recipe import FacesRecipe, PretrainRecipe
 from claip_emo.training.audio_teacher import AudioTeacher
 from claip_emo.training.pretrain_courses import Course, FaceCourse, Told, VoiceCourse, language_of
-from claip_emo.training.pretrain_network import Learner, Lesson
+from claip_emo.training.pretrain_network import Learner, Lesson, raised_by
 from claip_emo.training.pretrain_samples import Key, Shuffled
 
 STATE, HISTORY, METRICS, RECIPE = "state.pt", "history.jsonl", "metrics.json", "recipe.yaml"
@@ -122,8 +122,9 @@ class School:
         torch.manual_seed(recipe.seed)
         settings = course.settings
         self.learner = Learner(
-            course.role, settings.tower, recipe.language, course.texts, course.teacher_width
-        )
+            course.role, settings.tower, recipe.language, course.texts, course.teacher_width,
+            raised_by(course.samples.targets, settings.balance),
+        )  # fmt: skip
         count = len(course.samples)  # type: ignore[arg-type]
         self.order = Shuffled(count, settings.batch_size, recipe.seed)
         self.steps = settings.epochs * len(self.order)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -69,7 +70,11 @@ class Learner(nn.Module):
         recipe: of the language.
         texts: what the tokenizer learns from.
         teacher_width: of the speech encoder's features; 0: there is no teacher.
+        raised: (7,), what the loss of labels adds to the logits, so that what is rare need not be
+            doubted for that; None: nothing.
     """
+
+    raised: Tensor
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class Learner(nn.Module):
         recipe: LanguageRecipe,
         texts: Sequence[str],
         teacher_width: int = 0,
+        raised: Tensor | None = None,
     ):
         """Build everything with random weights."""
         super().__init__()
@@ -91,6 +97,8 @@ class Learner(nn.Module):
         language = FaceLanguage if role == "vision" else VoiceLanguage
         self.language = language(dual_config(config, recipe, self.tokenizer))
         self.head = nn.Linear(width, len(SEVEN))
+        nothing = torch.zeros(len(SEVEN))
+        self.register_buffer("raised", nothing if raised is None else raised, persistent=False)
         self.as_pooled = nn.Linear(width, teacher_width) if teacher_width else None
         self.as_frames = nn.Linear(width // 2, teacher_width) if teacher_width else None
 
@@ -109,7 +117,7 @@ class Learner(nn.Module):
             mean, frames = lesson.teacher.mean(dim=-1), lesson.teacher.transpose(1, 2)
             found["pooled"] = functional.mse_loss(self.as_pooled(pooled), mean)
             found["frames"] = functional.mse_loss(self.as_frames(columns.transpose(1, 2)), frames)
-        found["labels"] = soft_loss(self.head(pooled), lesson.targets)
+        found["labels"] = soft_loss(self.head(pooled) + self.raised, lesson.targets)
         found["captions"] = self.contrast(pooled, lesson.captions, lesson.matches)
         return {name: loss for name, loss in found.items() if weights.get(name)}
 
@@ -142,6 +150,12 @@ def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:
     shares = targets / total.clamp(min=1e-12)[:, None]
     losses = -(shares * logits.float().log_softmax(dim=1)).sum(dim=1)
     return losses.sum() / (total > 0).sum().clamp(min=1)
+
+
+def raised_by(targets: Tensor, balance: float) -> Tensor:
+    """Return what the loss adds to the logits (class,) for targets (sample, class)."""
+    shares = targets.sum(dim=0) / targets.sum()
+    return balance * shares.clamp(min=1e-6).log()
 
 
 def dual_config(
