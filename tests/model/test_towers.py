@@ -170,3 +170,8 @@ def test_a_checkpoint_in_half_precision_is_trained_in_full(
     CLIPModel.from_pretrained(clip_folder, dtype=dtype).save_pretrained(tmp_path)
     tower = load_tower(str(tmp_path), VISION)
     assert {parameter.dtype for parameter in tower.parameters()} == {torch.float32}
+
+
+def test_a_folder_of_towers_that_is_not_there_is_named_with_what_makes_it() -> None:
+    with pytest.raises(BackboneError, match=r"no folder runs/none/vision.*claip-emo pretrain"):
+        resolve("mini", vision="runs/none/vision")

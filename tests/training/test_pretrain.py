@@ -223,3 +223,44 @@ def test_rare_classes_are_raised_in_the_loss_alone() -> None:
     expected = torch.nn.functional.cross_entropy(logits + raised, targets)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert not any("raised" in name for name in learner.state_dict())
+
+
+def test_a_start_that_fails_claims_no_folder(tmp_path, monkeypatch) -> None:
+    def missing(root: Path, part: str) -> VotedFaces:
+        raise CorpusError(["no faces"])
+
+    recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
+    monkeypatch.setattr(pretrain_courses, "read_voted_faces", missing)
+    with pytest.raises(CorpusError, match="no faces"):
+        pretrain(recipe.model_copy(update={"seed": 3}), tmp_path / "out", tell=told)
+
+    monkeypatch.setattr(pretrain_courses, "read_voted_faces", made_faces)
+    assert pretrain(recipe, tmp_path / "out", tell=told)
+
+
+def test_a_full_disk_keeps_the_last_state_and_a_torn_one_is_named(tmp_path, monkeypatch) -> None:
+    recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
+    out, save = tmp_path / "out", torch.save
+    written = []
+
+    def full(state: object, path: Path) -> None:
+        if written:
+            path.write_bytes(b"half")
+            raise RuntimeError("PytorchStreamWriter failed writing file")
+        written.append(path)
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="could not be written"):
+        pretrain(recipe, out, tell=told)
+    assert not list(out.glob("*.partial"))
+    assert torch.load(out / "vision-state.pt", weights_only=True)["epoch"] == 1
+
+    monkeypatch.setattr(torch, "save", save)
+    whole = (out / "vision-state.pt").read_bytes()
+    (out / "vision-state.pt").write_bytes(whole[:1000])
+    with pytest.raises(CorpusError, match="cannot be read; delete it"):
+        pretrain(recipe, out, tell=told)
+    (out / "vision-state.pt").write_bytes(whole)
+    assert pretrain(recipe, out, tell=told)
+    assert len(lines_of(out, "vision")) == 3

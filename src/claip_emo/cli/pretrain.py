@@ -72,10 +72,15 @@ def pretrain(
         )
 
     folder = out or Path("runs") / described.name
-    with progress_bar(console) as bar:
-        done = teach(
-            described, folder, audio_teacher=audio_teacher, tell=_tasks(bar), on_epoch=on_epoch
-        )
+    try:
+        with progress_bar(console) as bar:
+            done = teach(
+                described, folder, audio_teacher=audio_teacher, tell=_tasks(bar), on_epoch=on_epoch
+            )
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(
+            "Interrupted. The same command goes on behind the last whole epoch."
+        ) from stop
     if as_json:
         print_json({t.role: {"folder": str(t.folder), "epoch": t.epoch, **t.scores} for t in done})
         return
@@ -87,10 +92,10 @@ def pretrain(
 
 def _tasks(bar: Progress) -> Callable[[str], Callable[[int, int], None]]:
     """Return what opens a task of a name and tells it (done, total); one is shown at a time."""
-    task = bar.add_task("", total=None, facts="")
+    task = bar.add_task("", total=None, facts="", visible=False)
 
     def named(description: str) -> Callable[[int, int], None]:
-        bar.reset(task, description=description, total=None)
+        bar.reset(task, description=description, total=None, visible=True)
         return lambda done, total: bar.update(task, completed=done, total=total)
 
     return named

@@ -170,6 +170,12 @@ def resolve(name: str, *, vision: str | None = None, audio: str | None = None) -
 
 
 def _described(source: str, kinds: dict[str, TowerKind]) -> dict[str, Any]:
+    if not Path(source).is_dir() and source.strip("/").count("/") > 1:  # a hub id has one at most
+        raise BackboneError(
+            f"There is no folder {source}. Towers of your own are made by `claip-emo pretrain "
+            "mini --data DIR --out OUT`; take them with --set model.vision=OUT/vision --set "
+            "model.audio=OUT/audio."
+        )
     try:
         return tower_config(source, kinds).to_dict()
     except OSError as error:

@@ -7,6 +7,7 @@ them as they take CLIP and CLAP.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -76,11 +77,9 @@ def pretrain(
     if recipe.data.root is None:
         raise CorpusError(["Name the folder of faces and voices with --data DIR (data.root)."])
     root, described = Path(recipe.data.root), recipe.to_yaml() + f"# teacher: {audio_teacher}\n"
-    out.mkdir(parents=True, exist_ok=True)
     kept = out / RECIPE
     if kept.is_file() and kept.read_text("utf-8") != described:
         raise CorpusError([f"{out} holds a pre-training with other settings; name another --out."])
-    kept.write_text(described, "utf-8")
     done = []
     for role in recipe.data.roles:
         folder = out / role
@@ -93,6 +92,9 @@ def pretrain(
             layer = recipe.voices.teacher_layer
             teacher = AudioTeacher.from_folder(audio_teacher, layer) if audio_teacher else None
             course = VoiceCourse(recipe, root, tell, teacher=teacher)
+        # Only what begins claims the folder: a slip in the command does not.
+        out.mkdir(parents=True, exist_ok=True)
+        kept.write_text(described, "utf-8")
         done.append(School(course, recipe, out, tell, on_epoch).teach(folder))
     return done
 
@@ -202,26 +204,33 @@ class School:
         self.on_epoch(self.course.role, line)
 
     def _save(self, epoch: int) -> None:
+        state = {
+            "epoch": epoch + 1,
+            "learner": self.learner.state_dict(),
+            "average": self.average.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "best": self.best,
+            "best_weights": self.best_weights,
+        }
         partial = self.state.with_suffix(".partial")
-        torch.save(
-            {
-                "epoch": epoch + 1,
-                "learner": self.learner.state_dict(),
-                "average": self.average.state_dict(),
-                "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-                "best": self.best,
-                "best_weights": self.best_weights,
-            },
-            partial,
-        )
-        os.replace(partial, self.state)
+        try:
+            torch.save(state, partial)
+            os.replace(partial, self.state)
+        except (OSError, RuntimeError) as error:  # torch has errors of its own for a full disk
+            partial.unlink(missing_ok=True)
+            raise OSError(
+                errno.ENOSPC, "the state of the pre-training could not be written", str(self.state)
+            ) from error
 
     def _resume(self) -> int:
         """Take up a saved state; return the first epoch that is left."""
         if not self.state.is_file():
             self.history.unlink(missing_ok=True)
             return 0
-        state = torch.load(self.state, weights_only=True)
+        try:
+            state = torch.load(self.state, weights_only=True)
+        except Exception as error:  # what a torn file makes of a zip and a pickle is many types
+            raise CorpusError([f"{self.state} cannot be read; delete it to begin anew."]) from error
         self.learner.load_state_dict(state["learner"])
         self.average.load_state_dict(state["average"])
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
