@@ -6,6 +6,7 @@ the two modalities with two different draws, while the labels follow the video's
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -96,19 +97,12 @@ class Augmentation:
 
     def spectrogram(self, mel: Tensor, rng: np.random.Generator) -> Tensor:
         """SpecAugment on (batch, 1, time, mel) dB: masked parts take the clip's mean."""
-        mel = mel.clone()
-        for place in range(len(mel)):
-            mean = mel[place].mean()
-            for axis, masks, share in (
-                (1, self.recipe.time_masks, self.recipe.time_mask_share),
-                (2, self.recipe.frequency_masks, self.recipe.frequency_mask_share),
-            ):
-                size = mel.shape[axis + 1]
-                for _ in range(masks):
-                    width = int(rng.integers(int(share * size) + 1))
-                    start = int(rng.integers(size - width + 1))
-                    mel[place].narrow(axis, start, width).fill_(mean)
-        return mel
+        recipe = self.recipe
+        masks = (
+            (1, recipe.time_masks, recipe.time_mask_share),
+            (2, recipe.frequency_masks, recipe.frequency_mask_share),
+        )
+        return torch.stack([masked(one, masks, rng) for one in mel])
 
     def mix(self, inputs: dict[str, Tensor], rng: np.random.Generator) -> dict[str, Tensor]:
         """Blend (mixup) or cut (cutmix) the batch with a permutation of itself, or leave it.
@@ -158,6 +152,26 @@ class Augmentation:
             mixed[present] = here | there
         mixed["labels"] = torch.lerp(inputs["labels"][partner], inputs["labels"], kept)
         return mixed
+
+
+def masked(
+    mel: Tensor, masks: Iterable[tuple[int, int, float]], rng: np.random.Generator
+) -> Tensor:
+    """Return a log-mel (window, time, mel) whose masked parts took its mean (SpecAugment).
+
+    Args:
+        mel: in dB.
+        masks: axis, number, and longest share of the axis.
+        rng: generator of the draws.
+    """
+    mean, mel = mel.mean(), mel.clone()
+    for axis, count, share in masks:
+        size = mel.shape[axis]
+        for _ in range(count):
+            width = int(rng.integers(int(share * size) + 1))
+            start = int(rng.integers(size - width + 1))
+            mel.narrow(axis, start, width).fill_(mean)
+    return mel
 
 
 def soft_targets(labels: Tensor, num_labels: int, smoothing: float) -> Tensor:

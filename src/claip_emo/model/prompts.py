@@ -77,9 +77,13 @@ def words_of(label: str) -> Words:
 
 def prompts(label: str, role: Role) -> list[str]:
     """Return what is said of a label, once for each template of a role."""
+    return [template.format(**wording(label)) for template in TEMPLATES[role]]
+
+
+def wording(label: str) -> dict[str, str]:
+    """Return what templates may say of a label: its words, and the adjective with its article."""
     words = words_of(label)
-    said = {**words._asdict(), "an_adjective": f"{_article(words.adjective)} {words.adjective}"}
-    return [template.format(**said) for template in TEMPLATES[role]]
+    return {**words._asdict(), "an_adjective": f"{_article(words.adjective)} {words.adjective}"}
 
 
 def _article(word: str) -> str:

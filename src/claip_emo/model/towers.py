@@ -28,6 +28,7 @@ from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.precision import Precision
 
 MEL_CENTRE_DB = -40.0  # a log-mel of speech lies between -100 and 20 dB; HTS-AT has a batch norm
+MEL_BINS = 64  # of CLAP's front end
 MEL_SPREAD_DB = 20.0  # for this, a ResNet has nothing at its input
 
 
@@ -120,12 +121,12 @@ def pooled_over_time(columns: Tensor) -> Tensor:
     return functional.layer_norm(pooled, pooled.shape[-1:])
 
 
-def _resnet_bands(config: PreTrainedConfig) -> int:
+def resnet_side(config: PreTrainedConfig, side: int) -> int:
+    """Return what is left of a side of the input behind the last stage of a ResNet."""
     stages = len(config.depths) - (0 if config.downsample_in_first_stage else 1)
-    bands = 64  # mel bins of CLAP's front end
     for _ in range(2 + stages):  # the stem halves twice, each further stage once
-        bands = (bands + 1) // 2
-    return bands
+        side = (side + 1) // 2
+    return side
 
 
 VISION: dict[str, TowerKind] = {
@@ -165,7 +166,7 @@ AUDIO: dict[str, TowerKind] = {
         ResNetModel,
         r".*\.convolution",
         _resnet_over_time,
-        lambda config: 2 * config.hidden_sizes[-1] * _resnet_bands(config),
+        lambda config: 2 * config.hidden_sizes[-1] * resnet_side(config, MEL_BINS),
         prefix=DUAL_PREFIX,
         memory_format=torch.channels_last,
     ),

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from claip_emo.model.prompts import TEMPLATES, WORDS, Role, words_of
+from claip_emo.model.prompts import TEMPLATES, WORDS, Role, wording
 
 MANNERS = tuple(WORDS)
 """What captions can say of an emotion; the first axis of ``Facts.manners``."""
@@ -115,7 +115,7 @@ def every_caption(statements: Iterable[str]) -> list[str]:
     """Return texts that together hold every word of the captions: what a tokenizer learns from."""
     known: list[str] = []
     for manner in MANNERS:
-        said = _words(manner)
+        said = wording(manner)
         for template in (*TEMPLATES["vision"], *TEMPLATES["audio"], *VOICE_TEMPLATES):
             known += [
                 template.format(**said, who=who, strongly=strongly, statement=manner)
@@ -131,7 +131,7 @@ def _caption(
     """Draw one caption; return it and the manner, gender, intensity and statement that it tells."""
     weights = facts.manners[place].astype(np.float64)
     manner = int(rng.choice(len(MANNERS), p=weights / weights.sum()))
-    said = _words(MANNERS[manner])
+    said = wording(MANNERS[manner])
     if role == "vision" or rng.random() < PROMPTS:
         template = TEMPLATES[role][rng.integers(len(TEMPLATES[role]))]
         return template.format(**said), manner, UNKNOWN, UNKNOWN, UNKNOWN
@@ -153,9 +153,3 @@ def _caption(
     )
     # Without "very" nothing is said of the intensity.
     return text, manner, gender, intensity if intensity == 1 else UNKNOWN, statement
-
-
-def _words(manner: str) -> dict[str, str]:
-    words = words_of(manner)
-    article = "an" if words.adjective[0] in "aeiou" else "a"
-    return {**words._asdict(), "an_adjective": f"{article} {words.adjective}"}

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+from transformers import ResNetConfig
 
 from claip_emo.corpora.acted_voices import ActedVoice, read_constructed_voices, read_emodb
 from claip_emo.corpora.base import CorpusError
@@ -23,7 +24,7 @@ from claip_emo.model.language import LanguageTower
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.processor_settings import ProcessorSettings
 from claip_emo.model.prompts import Role
-from claip_emo.model.towers import over_windows
+from claip_emo.model.towers import over_windows, resnet_side
 from claip_emo.pretrain_recipe import FacesRecipe, PretrainRecipe, VoicesRecipe
 from claip_emo.training.audio_teacher import AudioTeacher, pooled
 from claip_emo.training.captions import Captions, draw_captions, every_caption
@@ -161,7 +162,9 @@ class VoiceCourse:
         self.samples = VoiceSamples(
             taught, recipe.voices, self.processor, recipe.seed,
             teacher=None if features is None else standardised(features),
-            columns=_columns(recipe.voices.tower, self.processor),
+            columns=resnet_side(
+                ResNetConfig(**recipe.voices.tower), self.processor.settings.mel_shape[1]
+            ),
         )  # fmt: skip
         if features is not None and recipe.voices.teacher_labels:
             self._soften(features, recipe)
@@ -266,12 +269,3 @@ def _heard_by(
         heard.append(teacher.features(voice.samples, 48_000).half())
         tell(place + 1, len(voices))
     return heard
-
-
-def _columns(tower: dict[str, Any], processor: ClaipEmoProcessor) -> int:
-    """Return how many columns of time a ResNet makes of a window."""
-    frames = processor.settings.mel_shape[1]
-    halvings = 2 + len(tower["depths"]) - (0 if tower.get("downsample_in_first_stage") else 1)
-    for _ in range(halvings):
-        frames = (frames + 1) // 2
-    return frames

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 
 from claip_emo.corpora.acted_voices import ActedVoice
 from claip_emo.corpora.voted_faces import VotedFaces
+from claip_emo.data.augment import masked
 from claip_emo.data.face_world import FaceWorld
 from claip_emo.data.voice_world import VoiceWorld
 from claip_emo.labels import SEVEN
@@ -29,6 +30,7 @@ from claip_emo.training.captions import MANNERS, UNKNOWN, Facts
 
 TEACHER_FPS = 50  # frames of the speech encoder
 STEPS = 192  # in time at which the teacher is looked up in a window
+MASKED = 1 / 8  # of time or frequency, the longest mask
 OTHERS = 8  # voices that may babble behind one
 
 Key = tuple[int, int]
@@ -113,7 +115,8 @@ class VoiceSamples(Dataset[dict[str, Tensor]]):
         start = int(rng.integers(room + 1 if room > 0 else len(sound)))
         window = sound[(start + np.arange(wanted)) % len(sound)]
         mel = self.processor.hear(torch.from_numpy(window)[None])[0]
-        sample = {"mel": masked(mel, self.recipe, rng)}
+        masks = (1, self.recipe.time_masks, MASKED), (2, self.recipe.frequency_masks, MASKED)
+        sample = {"mel": masked(mel, masks, rng)}
         if self.teacher is not None:
             frames = self.teacher[key[1]]
             times = (start + (np.arange(STEPS) + 0.5) * wanted / STEPS) % len(sound)
@@ -149,18 +152,6 @@ def one_window(settings: ProcessorSettings) -> ProcessorSettings:
     """Return the settings with one window as a view; silence is cut off before."""
     window = settings.audio_window_s or settings.audio_s
     return replace(settings, audio_s=window, audio_window_s=None, audio_trim_db=None)
-
-
-def masked(mel: Tensor, recipe: VoicesRecipe, rng: np.random.Generator) -> Tensor:
-    """SpecAugment on (1, time, mel): masked parts take the mean."""
-    mean = float(mel.mean())
-    for axis, count in ((1, recipe.time_masks), (2, recipe.frequency_masks)):
-        size = mel.shape[axis]
-        for _ in range(count):
-            width = int(rng.integers(size // 8 + 1))
-            start = int(rng.integers(size - width + 1))
-            mel.narrow(axis, start, width).fill_(mean)
-    return mel
 
 
 def face_facts(targets: NDArray[np.float32]) -> Facts:
