@@ -41,11 +41,11 @@ class FaceWorldRecipe(Section):
     """Largest deviation of the blur, in px of a face 48 px wide."""
     rescale: float = Field(0.3, ge=0, le=1)
     """Share that is scaled down and up again."""
-    rescale_px: Range = (14, 40)
+    rescale_px: Range = (18, 40)
     """Side that they are scaled down to."""
     jpeg: float = Field(0.4, ge=0, le=1)
     """Share that is compressed."""
-    jpeg_quality: tuple[int, int] = (15, 80)
+    jpeg_quality: tuple[int, int] = (20, 85)
     """Quality of the compression, of 100."""
     noise: float = Field(0.3, ge=0, le=1)
     """Share with sensor noise."""
@@ -53,7 +53,7 @@ class FaceWorldRecipe(Section):
     """Largest deviation of the noise, of 255 levels."""
     occlusion: float = Field(0.25, ge=0, le=1)
     """Share that something hides in part: a hand, hair, a mask, the edge of the picture."""
-    occlusion_area: Range = (0.03, 0.25)
+    occlusion_area: Range = (0.03, 0.2)
     """Share of the crop that is hidden."""
 
 
@@ -90,7 +90,7 @@ class VoiceWorldRecipe(Section):
     """Where the band ends."""
     codec: float = Field(0.1, ge=0, le=1)
     """Share that went through a lossy codec."""
-    level_db: Range = (-25, 5)
+    level_db: Range = (-20, 10)
     """Level against the recording's; what exceeds full scale is clipped."""
 
 
@@ -111,7 +111,7 @@ class FacesRecipe(Section):
     """Side of the crops that it sees."""
     margin: float = Field(0.0, ge=0)
     """Share of the face's height that prediction adds on each side of the crop."""
-    epochs: int = Field(16, ge=1)
+    epochs: int = Field(20, ge=1)
     """Passes over the faces."""
     batch_size: int = Field(64, ge=2)
     """Faces per step."""

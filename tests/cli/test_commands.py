@@ -152,3 +152,22 @@ def test_a_model_is_exported_in_half_precision(command, run_folder, tmp_path) ->
     wrong = command("export", "--model", run_folder, "--out", tmp_path / "other")
     assert wrong.returncode == 2
     assert "--half" in wrong.stderr
+
+
+def test_how_frequent_classes_are_is_told_to_a_model(command, run_folder, clips, tmp_path) -> None:
+    asked = ("prior", "--model", run_folder, "--table", clips, "--modality", "audio",
+             "--workers", "0")  # fmt: skip
+    done = command(*asked, "--out", tmp_path / "told", "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert len(said["tried"]) == 16 and said["chosen"] in said["tried"]
+    assert max(s["war"] + s["uar"] for s in said["tried"]) == pytest.approx(
+        said["chosen"]["war"] + said["chosen"]["uar"]
+    )
+    config = json.loads((tmp_path / "told" / "config.json").read_text("utf-8"))
+    assert list(config["logit_shift"]) == ["a"]
+
+    wrong = command(*asked, "--out", run_folder / "model")
+    assert wrong.returncode == 2
+    assert "no other checkpoint" in wrong.stderr
+    assert (run_folder / "model" / "config.json").is_file()

@@ -148,6 +148,35 @@ def test_the_temperature_softens(parts) -> None:
     assert warm.argmax() == cold.argmax()
 
 
+def test_the_shift_is_that_of_what_is_there(parts) -> None:
+    model, processor = parts
+    clips = [clip(7), clip(8, 1, audio=False), clip(9, 1, video=False)]
+    plain = score(model, processor, stack(clips), MODALITIES)
+    shift = {"av": [1.0] + [0.0] * 6, "v": [0.0, 2.0] + [0.0] * 5}
+    model.config.logit_shift = shift
+    try:
+        shifted = score(model, processor, stack(clips), MODALITIES)
+    finally:
+        model.config.logit_shift = None
+    none = [0.0] * 7
+    expected = {  # of clips with both, a face, a voice
+        "av": [shift["av"], shift["v"], none],
+        "v": [shift["v"], shift["v"], none],
+        "a": [none, none, none],
+    }
+    for kind in MODALITIES:
+        added = shifted[kind].logits - plain[kind].logits
+        np.testing.assert_allclose(added, expected[kind], atol=1e-9)
+        of_logits = torch.from_numpy(shifted[kind].logits[1:]).softmax(dim=1)  # of one view each
+        np.testing.assert_allclose(shifted[kind].probabilities[1:], of_logits, atol=1e-9)
+
+
+@pytest.mark.parametrize("shift", [{"face": [0.0] * 7}, {"v": [0.0] * 6}])
+def test_a_shift_that_fits_nothing_is_refused(shift) -> None:
+    with pytest.raises(ValueError, match="logit_shift"):
+        configure(resolve("tiny-clip"), SEVEN, logit_shift=shift)
+
+
 @pytest.fixture(scope="module", params=["v", "a"])
 def alone(request) -> tuple[str, ClaipEmoModel, ClaipEmoProcessor]:
     torch.manual_seed(0)

@@ -59,6 +59,7 @@ for _group in (
     "evaluate",
     "predict",
     "report",
+    "prior",
     "export",
     "corpus",
     "info",

@@ -74,7 +74,8 @@ class ZeroShotModel(nn.Module):
         if not 0 <= face_weight <= 1:
             raise ValueError(f"The weight of the face lies between 0 and 1; it is {face_weight}.")
         self.config: ClaipEmoConfig = copy.deepcopy(model.config)
-        self.config.temperature = 1.0  # a trained head's; the checkpoint's own scale is used here
+        # A trained head's; the checkpoint's own scale is used here.
+        self.config.temperature, self.config.logit_shift = 1.0, None
         self.face_weight = face_weight
         self.vision_tower, self.audio_tower = model.vision_tower, model.audio_tower
         self.language = nn.ModuleDict(dict(language))

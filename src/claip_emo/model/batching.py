@@ -144,7 +144,8 @@ def score(
     """Score the clips of a batch with both modalities, or with one of them masked.
 
     The towers run once, whatever the number of modalities asked for. Scores of a clip are the mean
-    over its views of the softmax of the logits divided by the model's temperature.
+    over its views of the softmax of the logits, shifted by the model's ``logit_shift`` and divided
+    by its temperature.
 
     A model that reads one modality ignores what a clip has of the other: its ``av`` are the scores
     of the one, and a clip that lacks it is scored as zero features.
@@ -158,6 +159,7 @@ def score(
             f"This model reads {READS[model.config.modality]} only; it has no scores of "
             f"{READS[unread.pop()]}."
         )
+    owner, shifts = batch["clip"], {what: _shift(model, batch, what) for what in modalities}
     batch = to_device(batch, model.device)
     video = torch.zeros(len(batch["clip"]), model.video_width, device=model.device)
     audio = torch.zeros(len(batch["clip"]), model.audio_width, device=model.device)
@@ -173,12 +175,26 @@ def score(
     for modality in modalities:
         face = video if "v" in modality else torch.zeros_like(video)
         voice = audio if "a" in modality else torch.zeros_like(audio)
-        logits = model.fuse(face.to(model.head_dtype), voice.to(model.head_dtype)).double()
+        fused = model.fuse(face.to(model.head_dtype), voice.to(model.head_dtype))
+        logits = fused.cpu().double() + shifts[modality]  # not every device has doubles
         probabilities = (logits / model.config.temperature).softmax(dim=-1)
         results[modality] = Scores(
-            _mean_by_clip(logits, batch["clip"]), _mean_by_clip(probabilities, batch["clip"])
+            _mean_by_clip(logits, owner), _mean_by_clip(probabilities, owner)
         )
     return results
+
+
+def _shift(model: ClaipEmoModel, batch: dict[str, Tensor], modality: Modality) -> Tensor:
+    """Return what the configuration adds to the logits of each view (view, classes)."""
+    config = model.config
+    shift = torch.zeros(len(batch["clip"]), len(config.labels), dtype=torch.float64)
+    if config.logit_shift:
+        face = batch["has_video"] & ("v" in modality and config.reads_video)
+        voice = batch["has_audio"] & ("a" in modality and config.reads_audio)
+        for there, which in (("av", face & voice), ("v", face & ~voice), ("a", voice & ~face)):
+            if there in config.logit_shift:
+                shift[which] = torch.tensor(config.logit_shift[there], dtype=torch.float64)
+    return shift
 
 
 def _encode_frames(model: ClaipEmoModel, processor: ClaipEmoProcessor, frames: Tensor) -> Tensor:
@@ -212,4 +228,4 @@ def _mean_by_clip(values: Tensor, clip: Tensor) -> NDArray[np.float64]:
     count = int(clip.max()) + 1
     total = values.new_zeros(count, values.shape[1]).index_add_(0, clip, values)
     views = torch.bincount(clip, minlength=count)[:, None]
-    return (total / views).cpu().numpy()
+    return (total / views).numpy()

@@ -62,6 +62,7 @@ class ClaipEmoConfig(PreTrainedConfig):
     fusion_heads: int = 4
     modality: str = "av"
     temperature: float = 1.0
+    logit_shift: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the towers' configurations from their dictionaries and check the choices."""
@@ -86,8 +87,17 @@ class ClaipEmoConfig(PreTrainedConfig):
         _one_of("fusion", self.fusion, get_args(Fusion))
         if self.lora_rank < 1 or self.num_frames < 1 or self.temperature <= 0:
             raise ValueError("lora_rank and num_frames are at least 1, and temperature is above 0.")
+        self._check_shift()
         if not 1 <= self.fusion_heads <= self.fusion_width:
             raise ValueError("fusion_heads is at least 1 and at most fusion_width.")
+
+    def _check_shift(self) -> None:
+        for there, shift in (self.logit_shift or {}).items():
+            _one_of("a key of logit_shift", there, get_args(Modality))
+            if len(shift) != len(self.labels):
+                raise ValueError(
+                    f"logit_shift[{there}] has {len(shift)} numbers for {len(self.labels)} classes."
+                )
 
     @property
     def label_set(self) -> LabelSet:

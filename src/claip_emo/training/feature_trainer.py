@@ -184,7 +184,7 @@ class FeatureTrainer(ClaipEmoTrainer):
                 has_video=batch["has_video"],
                 has_audio=batch["has_audio"],
             )
-            logits.append(found.logits.double().cpu())
+            logits.append(found.logits.cpu().double())
         model.train()
         by_view = torch.cat(logits)  # (view, classes)
         scores = (by_view / model.config.temperature).softmax(dim=-1).numpy()

@@ -1,0 +1,99 @@
+"""claip-emo prior."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from claip_emo.cli.options import (
+    DetectorOption,
+    DeviceOption,
+    FaceModelOption,
+    JsonOption,
+    ModelOption,
+    ThreadsOption,
+    begin,
+    console,
+    print_json,
+    printable,
+)
+
+
+class ThereOption(StrEnum):
+    """What is there of a clip."""
+
+    AV = "av"
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(prior)
+
+
+def prior(
+    model: ModelOption,
+    table: Annotated[
+        str,
+        typer.Option(
+            "--table", help="CSV with path,label[,split,...], not trained on.", metavar="CSV"
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the corrected model.", metavar="DIR")
+    ],
+    modality: Annotated[
+        ThereOption,
+        typer.Option("--modality", help="Correct scores of both, of faces or of voices alone."),
+    ] = ThereOption.AV,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Part of the table; default: every row.", metavar="PART"),
+    ] = None,
+    face_detector: DetectorOption = None,
+    face_model: FaceModelOption = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")] = 2,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell a model how frequent each class is where it is used; labelled clips choose how much."""
+    begin(threads)
+    from claip_emo.evaluation.class_prior import correct
+    from claip_emo.recipe import DataRecipe
+
+    try:
+        best, tried = correct(
+            model,
+            DataRecipe(root=table),
+            out,
+            {"av": "av", "video": "v", "audio": "a"}[modality.value],
+            split=split,
+            face_detector=face_detector.value if face_detector else None,
+            face_model=face_model,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+        )
+    except FileExistsError as error:
+        raise typer.BadParameter(str(error)) from error
+    if as_json:
+        print_json({"out": str(out), "chosen": asdict(best), "tried": [asdict(s) for s in tried]})
+        return
+    shown = Table(box=None, header_style="bold")
+    for column in ("strength", "WAR", "UAR", "mean"):
+        shown.add_column(column, justify="right")
+    for found in tried:
+        row = (f"{found.strength:.1f}", *(f"{v:.4f}" for v in (found.war, found.uar, found.worth)))
+        shown.add_row(*row, style="bold" if found is best else None)
+    Console().print(shown)
+    told = printable(f"{out}: strength {best.strength:.1f}")
+    console.print(told, soft_wrap=True, markup=False, highlight=False)

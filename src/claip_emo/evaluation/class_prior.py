@@ -1,0 +1,166 @@
+"""How frequent the classes are where a model is used: a correction of its logits, chosen on clips.
+
+A model that learned from as many clips of each class expects as many. Where neutral faces are ten
+times as frequent as disgusted ones, adding s log p to the logits, p being the classes' shares,
+tells it so (Saerens et al. 2002); with s = 1 it would be right if its logits were log
+probabilities, and s is chosen on clips that were not trained on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claip_emo.corpora.base import CorpusError
+from claip_emo.data.dataset import ClipDataset
+from claip_emo.evaluation import processes
+from claip_emo.evaluation.evaluate import predict
+from claip_emo.evaluation.intake import known_to, read_part, readable
+from claip_emo.evaluation.run import progress_bar, progress_task
+from claip_emo.inference.recognizer import pick_device
+from claip_emo.media.faces import make_detector
+from claip_emo.metrics import summarise
+from claip_emo.model.batching import Modality, ModalityError
+from claip_emo.model.checkpoint import CONFIG, resolve, written_whole
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.packaged import SUMS
+from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.recipe import DataRecipe
+
+STRENGTHS = tuple(round(0.1 * step, 1) for step in range(16))  # of the correction; 0: none
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """What a strength of the correction leads to on the clips that choose."""
+
+    strength: float
+    war: float
+    uar: float
+
+    @property
+    def worth(self) -> float:
+        """The mean of WAR and UAR: frequent and rare classes count."""
+        return (self.war + self.uar) / 2
+
+
+def strengths_of(
+    logits: NDArray[np.floating], truth: NDArray[np.int64], strengths: Sequence[float]
+) -> list[Strength]:
+    """Return WAR and UAR under each strength.
+
+    Args:
+        logits: (clip, class).
+        truth: (clip,), class indices; every class is among them.
+        strengths: s of s log p.
+    """
+    prior = log_shares(truth, logits.shape[1])
+    found = []
+    for strength in strengths:
+        said = (logits + strength * prior).argmax(axis=1)
+        summary = summarise(truth, said, logits.shape[1])
+        found.append(Strength(strength, summary.war, summary.uar))
+    return found
+
+
+def log_shares(truth: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """Return the logarithm of each class's share (class,)."""
+    counts = np.bincount(truth, minlength=classes)
+    return np.log(counts / counts.sum())
+
+
+def correct(
+    source: str | Path,
+    data: DataRecipe,
+    out: Path,
+    modality: Modality,
+    *,
+    split: str | None = None,
+    face_detector: str | None = None,
+    face_model: Path | None = None,
+    device: str = "auto",
+    batch_size: int = 8,
+    workers: int = 2,
+) -> tuple[Strength, list[Strength]]:
+    """Choose the correction's strength on labelled clips, and write the corrected checkpoint.
+
+    Args:
+        source: a run's folder, its ``model/``, or a hub id.
+        data: the table of the clips; their labels tell how frequent the classes are.
+        out: folder that is written, whole or not at all.
+        modality: what the correction is for: clips with both, with a face alone, with a voice
+            alone. The other of a clip that has both is masked.
+        split: part of the table; None: every row.
+        face_detector: overrides the checkpoint's.
+        face_model: YuNet's model file.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        batch_size: clips per batch.
+        workers: decoding processes.
+
+    Returns:
+        What was chosen, and all that it was chosen from.
+
+    Raises:
+        CheckpointError: if there is no checkpoint.
+        CorpusError: if the clips cannot be used, or a class has none.
+        FileExistsError: if ``out`` is there and holds no checkpoint.
+        ModalityError: if the model does not read what is asked for.
+    """
+    folder = resolve(source)
+    if out.exists() and (not (out / CONFIG).is_file() or out.resolve() == folder.resolve()):
+        raise FileExistsError(f"{out} is there and is no other checkpoint; name another folder.")
+    model = ClaipEmoModel.from_pretrained(folder).to(pick_device(device))
+    if modality not in model.config.modalities:
+        raise ModalityError(f"This model has no scores of {modality!r}.")
+    processor = ClaipEmoProcessor.from_pretrained(folder)
+    model.config.logit_shift = kept = {
+        there: shift for there, shift in (model.config.logit_shift or {}).items()
+        if there != modality
+    }  # fmt: skip
+    labels = model.config.label_set
+    corpus = known_to(labels, read_part(data, split, labels))
+    detector = None
+    if "v" in modality:
+        detector = make_detector(face_detector or processor.settings.face_detector, face_model)
+    spec = processor.clip_spec(video="v" in modality, audio="a" in modality)
+    with progress_bar(processes.speaking(None)) as bar:
+        opening = progress_task(bar, "Opening clips", len(corpus.samples))
+        corpus = readable(corpus, data.missing, progress=opening)
+        dataset = ClipDataset(corpus, spec, detector)
+        rows = predict(
+            model.merge(), processor, dataset, modalities=(modality,), batch_size=batch_size,
+            workers=workers, progress=progress_task(bar, "Scoring", len(dataset)),
+        )  # fmt: skip
+    _check_classes(rows.label_index, list(labels))
+    tried = strengths_of(rows.logits, rows.label_index, STRENGTHS)
+    best = max(tried, key=lambda found: found.worth)
+    shift = best.strength * log_shares(rows.label_index, len(labels))
+    _write(folder, out, {**kept, modality: [round(float(value), 4) for value in shift]})
+    return best, tried
+
+
+def _check_classes(truth: NDArray[np.int64], labels: list[str]) -> None:
+    lacking = [name for place, name in enumerate(labels) if place not in truth]
+    if lacking:
+        raise CorpusError(
+            [
+                f"There is no clip of {', '.join(lacking)}: how frequent a class is cannot be told "
+                "from clips that lack it."
+            ]
+        )
+
+
+def _write(folder: Path, out: Path, shift: dict[str, Any]) -> None:
+    with written_whole(out) as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True, ignore=lambda *_: [SUMS])
+        described = json.loads((folder / CONFIG).read_text("utf-8"))
+        described["logit_shift"] = shift
+        text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False)
+        (partial / CONFIG).write_text(text + "\n", "utf-8")

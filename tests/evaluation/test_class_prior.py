@@ -1,0 +1,96 @@
+"""How frequent classes are is told to a model; what tells it was not trained on."""
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from claip_emo.corpora.base import CorpusError
+from claip_emo.data.dataset import ClipDataset
+from claip_emo.evaluation import class_prior
+from claip_emo.evaluation.class_prior import STRENGTHS, correct, strengths_of
+from claip_emo.evaluation.evaluate import predict
+from claip_emo.evaluation.intake import read_part
+from claip_emo.labels import SEVEN
+from claip_emo.model.backbones import configure, resolve
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.packaged import halve
+from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.recipe import DataRecipe
+
+COUNTS = {"happiness": 4, "sadness": 1, "neutral": 6, "anger": 1, "surprise": 2, "disgust": 1,
+          "fear": 1}  # fmt: skip
+
+
+def test_log_likelihoods_want_the_whole_correction() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.choice(3, size=6000, p=[0.7, 0.25, 0.05])
+    points = rng.normal(size=(6000, 3)) + 1.5 * np.eye(3)[truth]
+    logits = 1.5 * points  # log likelihoods but for a constant
+
+    found = {each.strength: each for each in strengths_of(logits, truth, STRENGTHS)}
+
+    assert max(found.values(), key=lambda each: each.war).strength == pytest.approx(1.0, abs=0.21)
+    assert max(found.values(), key=lambda each: each.uar).strength == pytest.approx(0.0, abs=0.21)
+    assert found[0.0].war == np.mean(logits.argmax(axis=1) == truth)
+
+
+@pytest.fixture
+def model(tmp_path):
+    torch.manual_seed(0)
+    model = ClaipEmoModel(configure(resolve("tiny-clip"), SEVEN, logit_shift={"a": [0.5] * 7}))
+    model.eval().save_pretrained(tmp_path / "model")
+    ClaipEmoProcessor.for_backbone(resolve("tiny-clip")).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def faces(folder, counts) -> str:
+    rng = np.random.default_rng(1)
+    rows = []
+    for label, count in counts.items():
+        for number in range(count):
+            name = f"{label}{number}.png"
+            cv2.imwrite(str(folder / name), rng.integers(0, 255, (48, 48, 3), np.uint8))
+            rows.append((name, label))
+    table = folder / "faces.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *rows])
+    return str(table)
+
+
+def logits_of(folder, table) -> np.ndarray:
+    model = ClaipEmoModel.from_pretrained(folder)
+    processor = ClaipEmoProcessor.from_pretrained(folder)
+    corpus = read_part(DataRecipe(root=table), None, SEVEN)
+    return predict(model, processor, ClipDataset(corpus, processor.clip_spec(), None)).logits
+
+
+def test_the_corrected_model_scores_faces_with_the_shift(model, tmp_path, monkeypatch) -> None:
+    table = faces(tmp_path, COUNTS)
+    monkeypatch.setattr(class_prior, "STRENGTHS", (0.3,))
+    halved = halve(model, tmp_path / "half")  # it has sums, which the new configuration breaks
+
+    best, tried = correct(
+        halved, DataRecipe(root=table), tmp_path / "out", "v", face_detector="none", workers=0
+    )
+
+    shares = np.array([COUNTS[name] for name in SEVEN]) / sum(COUNTS.values())
+    added = logits_of(tmp_path / "out", table) - logits_of(halved, table)
+    there = np.abs(added).max(axis=1) > 0
+    np.testing.assert_allclose(
+        added[there], np.tile(0.3 * np.log(shares), (there.sum(), 1)), atol=1e-3
+    )
+    assert there.sum() == 2 * 16  # rows of both and of the face alone; the voice's have neither
+    assert (best.strength, len(tried)) == (0.3, 1)
+    config = ClaipEmoModel.from_pretrained(tmp_path / "out").config
+    assert config.logit_shift["a"] == [0.5] * 7
+    assert not (tmp_path / "out" / "SHA256SUMS").exists()
+
+
+def test_a_class_without_clips_is_named(model, tmp_path) -> None:
+    table = faces(tmp_path, {**COUNTS, "fear": 0})
+    with pytest.raises(CorpusError, match="no clip of fear"):
+        correct(model, DataRecipe(root=table), tmp_path / "out", "v", face_detector="none")
+    assert not (tmp_path / "out").exists()
