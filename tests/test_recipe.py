@@ -55,6 +55,7 @@ def test_overrides(override: str, read, value) -> None:
         ("train.epochs=0", "greater than or equal to 1"),
         ("model.backbone=vit-b33", "vit-b32"),
         ("train.epochs=3", "warmup_epochs"),
+        ("augment.frames=2", "temporal Transformer"),
         ("train.bf16=true", "train: bf16 is now called precision: write precision: bf16"),
         ("train.precision=int8", r"train\.precision.*'fp32' or 'bf16'"),
         ("augment.crop_scale=[1, 0.5]", "reversed"),

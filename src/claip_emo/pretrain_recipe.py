@@ -151,7 +151,7 @@ class VoicesRecipe(Section):
     """Root mean square that sound is brought to."""
     trim_db: float = Field(35.0, gt=0)
     """Silence at both ends is cut off, as far below the loudest 20 ms."""
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(40, ge=1)
     """Passes over the voices."""
     batch_size: int = Field(32, ge=2)
     """Voices per step."""

@@ -120,6 +120,9 @@ class ModelRecipe(Section):
 class AugmentRecipe(Section):
     """Augmentation on the device; the defaults are the paper's."""
 
+    frames: int | None = Field(None, ge=1)
+    """Frames of a training window that the tower sees, drawn anew each time, in their order; null:
+    all. Takes model.temporal=mean or lstm, which read any number of them."""
     randaugment_layers: int = Field(4, ge=0)
     """Operations per clip; each is applied with probability 0.5."""
     randaugment_magnitude: float = Field(7.0, ge=0, le=10)
@@ -238,6 +241,11 @@ class Recipe(Section):
             raise ValueError(
                 f"train.warmup_epochs ({self.train.warmup_epochs:g}) is more than train.epochs "
                 f"({self.train.epochs}); lower it with --set train.warmup_epochs=..."
+            )
+        if self.augment.frames is not None and self.model.temporal == "transformer":
+            raise ValueError(
+                "augment.frames leaves frames out, and the temporal Transformer knows each by its "
+                "place; set model.temporal to mean or lstm, or augment.frames to null."
             )
         if self.augment.crop_scale[0] > self.augment.crop_scale[1]:
             raise ValueError("augment.crop_scale is [smallest, largest]; its order is reversed.")

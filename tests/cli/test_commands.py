@@ -160,7 +160,8 @@ def test_how_frequent_classes_are_is_told_to_a_model(command, run_folder, clips,
     done = command(*asked, "--out", tmp_path / "told", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert len(said["tried"]) == 16 and said["chosen"] in said["tried"]
+    assert len(said["tried"]) == 16
+    assert said["chosen"] in said["tried"]
     assert max(s["war"] + s["uar"] for s in said["tried"]) == pytest.approx(
         said["chosen"]["war"] + said["chosen"]["uar"]
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from claip_emo.data.augment import Augmentation, crop_and_flip, cut_box, soft_targets
+from claip_emo.data.augment import Augmentation, crop_and_flip, cut_box, fewer, soft_targets
 from claip_emo.model.processing import ClaipEmoProcessor, ProcessorSettings
 from claip_emo.recipe import AugmentRecipe
 
@@ -171,3 +171,28 @@ def test_modality_dropout_leaves_the_only_one_there_is() -> None:
         assert given["has_video"].tolist()[:3] == [False, True, False]
         assert given["has_audio"].tolist()[:3] == [True, False, True]
         assert given["has_video"][3] != given["has_audio"][3]
+
+
+def test_fewer_frames_are_seen_in_their_order_and_each_at_times() -> None:
+    frame = torch.arange(600).view(100, 6) + 10_000
+    seen = fewer(frame, 2, np.random.default_rng(0))
+    assert seen.shape == (100, 2)
+    places = seen - frame[:, :1]
+    assert (places[:, 0] < places[:, 1]).all()  # of the clip's own six, none twice
+    assert set(places[:, 0].tolist()) == set(range(5))
+    assert set(places[:, 1].tolist()) == set(range(1, 6))
+    assert not torch.equal(seen, fewer(frame, 2, np.random.default_rng(1)))
+    for count in (None, 6, 9):
+        assert fewer(frame, count, np.random.default_rng(0)) is frame
+
+
+def test_the_tower_gets_as_many_frames_as_the_recipe_says() -> None:
+    batch = {
+        "frames": torch.zeros(8, SIZE, SIZE, 3, dtype=torch.uint8),
+        "frame": torch.arange(8).view(2, 4),
+        "has_video": torch.ones(2, dtype=torch.bool),
+        "has_audio": torch.zeros(2, dtype=torch.bool),
+        "labels": torch.tensor([0, 1]),
+    }
+    inputs = augmentation(frames=3)(batch, np.random.default_rng(0))
+    assert inputs["pixel_values"].shape[:2] == (2, 3)

@@ -1,4 +1,4 @@
-"""claip-emo corpus check, list and faces."""
+"""claip-emo corpus check, list, faces and pairs."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def register(app: typer.Typer) -> None:
     group.command("check")(check)
     group.command("list")(list_corpora)
     group.command("faces")(faces)
+    group.command("pairs")(pairs)
     app.add_typer(group, name="corpus")
 
 
@@ -139,6 +140,36 @@ def faces(
             root,
             part.value,
             out,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(printable(f"Table: {table}"), soft_wrap=True, markup=False, highlight=False)
+
+
+def pairs(
+    root: Annotated[
+        Path, typer.Argument(help="Folder of constructed clips, faces and voices.", metavar="DIR")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", help="Where faces and pairs.csv are written.", metavar="DIR")
+    ],
+    faces_per_class: Annotated[
+        int, typer.Option("--faces", min=0, help="Faces of each class at most, beside the clips.")
+    ] = 400,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+) -> None:
+    """Write real faces beside real voices of the same emotion, for train --data OUT/pairs.csv."""
+    begin()
+    from rich.progress import Progress
+
+    from claip_emo.corpora.constructed import write_pairs
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Writing faces", total=None)
+        table = write_pairs(
+            root,
+            out,
+            faces_per_class=faces_per_class,
+            seed=seed,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(printable(f"Table: {table}"), soft_wrap=True, markup=False, highlight=False)

@@ -138,7 +138,7 @@ def read_emodb(file: Path, progress: Progress | None = None) -> list[ActedVoice]
     Raises:
         CorpusError: if the file is not such a table, or naming every row that cannot be used.
     """
-    rows = _emodb_rows(file)
+    rows = emodb_rows(file)
     voices, problems = [], []
     with TemporaryDirectory() as folder:  # media are read from files
         sound = Path(folder) / "voice.ogg"
@@ -233,7 +233,12 @@ def _emodb(row: Mapping[str, Any], sound: Path) -> ActedVoice:
     )
 
 
-def _emodb_rows(file: Path) -> Sequence[Mapping[str, Any]]:
+def emodb_rows(file: Path) -> Sequence[Mapping[str, Any]]:
+    """Return EmoDB's rows as they are: ``name``, ``label``, ``speaker`` and ``audio``.
+
+    Raises:
+        CorpusError: if the file is no such table.
+    """
     if not file.is_file():
         raise CorpusError([f"{file} does not exist; it is EmoDB as one Parquet file."])
     try:

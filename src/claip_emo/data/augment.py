@@ -64,7 +64,8 @@ class Augmentation:
             "labels": soft_targets(batch["labels"], self.num_labels, self.label_smoothing),
         }
         if "frames" in batch:
-            inputs["pixel_values"] = self.frames(batch["frames"][batch["frame"]], rng)
+            frame = fewer(batch["frame"], self.recipe.frames, rng)
+            inputs["pixel_values"] = self.frames(batch["frames"][frame], rng)
         if bool(batch["has_audio"].any()):
             mel = self.processor(waveforms=batch["waveforms"], lengths=batch["lengths"])
             inputs["input_features"] = self.spectrogram(
@@ -152,6 +153,24 @@ class Augmentation:
             mixed[present] = here | there
         mixed["labels"] = torch.lerp(inputs["labels"][partner], inputs["labels"], kept)
         return mixed
+
+
+def fewer(frame: Tensor, count: int | None, rng: np.random.Generator) -> Tensor:
+    """Draw some frames of each window, in their order.
+
+    Args:
+        frame: (batch, time), places of the frames.
+        count: how many; None, or as many as there are: all.
+        rng: generator of the draws.
+
+    Returns:
+        (batch, count).
+    """
+    batch, time = frame.shape
+    if count is None or count >= time:
+        return frame
+    drawn = np.sort(rng.random((batch, time)).argsort(axis=1)[:, :count], axis=1)
+    return frame.gather(1, torch.from_numpy(drawn).to(frame.device))
 
 
 def masked(
