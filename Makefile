@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help setup demo test lint bench soak clean
+.PHONY: help setup demo test lint bench soak mini clean
 
 help:
 	@echo "make setup   install into $(VENV), with the pinned versions of constraints.txt"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint    ruff, mypy, import-linter, file lengths"
 	@echo "make bench   measure every claim, write benchmarks/results/"
 	@echo "make soak    score 10,000 clips and predict a two-hour video"
+	@echo "make mini    make the model in the box anew, from DATA (faces, voices) and TEACHER; goes on where it was"
 
 setup: $(READY)
 
@@ -48,6 +49,20 @@ bench: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m benchmarks scaling --out benchmarks/results
+
+# What src/claip_emo/mini was made by (docs/model-card.md).
+DATA    ?= ../shared/data
+TEACHER ?= ../shared/models/whisper_base_encoder
+
+mini: $(READY)
+	$(BIN)/claip-emo pretrain mini --data $(DATA) --audio-teacher $(TEACHER) --out runs/mini-towers
+	$(BIN)/claip-emo corpus pairs $(DATA) --out runs/mini-pairs
+	$(BIN)/claip-emo train mini-lora --data runs/mini-pairs/pairs.csv --set data.face_detector=none --out runs/mini
+	$(BIN)/claip-emo corpus faces $(DATA) --part select --out runs/mini-faces
+	$(BIN)/claip-emo prior --model runs/mini --modality video --table runs/mini-faces/select.csv \
+	  --face-detector none --out runs/mini-told
+	$(BIN)/claip-emo export --model runs/mini-told --half --card docs/model-card.md \
+	  --licence LICENSE-mini --out src/claip_emo/mini
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -123,6 +123,9 @@ class AugmentRecipe(Section):
     frames: int | None = Field(None, ge=1)
     """Frames of a training window that the tower sees, drawn anew each time, in their order; null:
     all. Takes model.temporal=mean or lstm, which read any number of them."""
+    windows: int | None = Field(None, ge=1)
+    """Windows of sound (processor's audio_window_s) that the tower hears, drawn anew each time;
+    null: all that cover audio_s."""
     randaugment_layers: int = Field(4, ge=0)
     """Operations per clip; each is applied with probability 0.5."""
     randaugment_magnitude: float = Field(7.0, ge=0, le=10)

@@ -196,3 +196,24 @@ def test_the_tower_gets_as_many_frames_as_the_recipe_says() -> None:
     }
     inputs = augmentation(frames=3)(batch, np.random.default_rng(0))
     assert inputs["pixel_values"].shape[:2] == (2, 3)
+
+
+def test_the_tower_gets_as_many_windows_as_the_recipe_says() -> None:
+    settings = ProcessorSettings(
+        image_size_px=SIZE, audio_s=1.5, audio_window_s=0.5, audio_fill="tile"
+    )
+    batch = {
+        "waveforms": torch.arange(72_000).expand(8, -1) / 72_000,  # each window has a level
+        "lengths": torch.full((4,), 72_000),
+        "segment": torch.tensor([3, 1, 2, 0] * 2),
+        "has_video": torch.zeros(8, dtype=torch.bool),
+        "has_audio": torch.ones(8, dtype=torch.bool),
+        "labels": torch.zeros(8, dtype=torch.long),
+    }
+    processor = ClaipEmoProcessor(settings)
+    hearing = Augmentation(OFF.model_copy(update={"windows": 1}), processor, 4)
+    one = hearing(batch, np.random.default_rng(0))["input_features"]
+    every = Augmentation(OFF, processor, 4)(batch, np.random.default_rng(0))["input_features"]
+    assert (every.shape[:2], one.shape[:2]) == ((8, 3), (8, 1))
+    which = [[torch.equal(one[clip, 0], w) for w in every[clip]].index(True) for clip in range(8)]
+    assert set(which) == {0, 1, 2}

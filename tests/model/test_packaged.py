@@ -51,7 +51,13 @@ def test_half_the_bytes_and_nearly_the_same_outputs(checkpoint, tmp_path) -> Non
 
 
 def test_every_file_has_its_sum(checkpoint, tmp_path) -> None:
-    half = packaged.halve(checkpoint, tmp_path / "half")
+    (tmp_path / "card.md").write_text("what it is")
+    (tmp_path / "terms").write_text("who may")
+    half = packaged.halve(
+        checkpoint, tmp_path / "half", card=tmp_path / "card.md", licence=tmp_path / "terms"
+    )
+    assert (half / "README.md").read_text() == "what it is"
+    assert (half / "LICENSE").read_text() == "who may"
 
     listed = dict(
         reversed(line.split("  ")) for line in (half / packaged.SUMS).read_text().splitlines()

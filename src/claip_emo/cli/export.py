@@ -24,6 +24,14 @@ def export(
         bool,
         typer.Option("--half", help="Weights in half precision: half the size, loaded as before."),
     ] = False,
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", help="Its README.md.", metavar="FILE", exists=True, dir_okay=False),
+    ] = None,
+    licence: Annotated[
+        Path | None,
+        typer.Option("--licence", help="Its LICENSE.", metavar="FILE", exists=True, dir_okay=False),
+    ] = None,
 ) -> None:
     """Write a trained model in another form."""
     begin()
@@ -32,7 +40,7 @@ def export(
     from claip_emo.model.packaged import halve
 
     try:
-        folder = halve(model, out)
+        folder = halve(model, out, card=card, licence=licence)
     except FileExistsError as error:
         raise typer.BadParameter(str(error)) from error
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -67,10 +67,12 @@ class Augmentation:
             frame = fewer(batch["frame"], self.recipe.frames, rng)
             inputs["pixel_values"] = self.frames(batch["frames"][frame], rng)
         if bool(batch["has_audio"].any()):
-            mel = self.processor(waveforms=batch["waveforms"], lengths=batch["lengths"])
-            inputs["input_features"] = self.spectrogram(
-                mel["input_features"][batch["segment"]], rng
-            )
+            processed = self.processor(waveforms=batch["waveforms"], lengths=batch["lengths"])
+            mel = processed["input_features"][batch["segment"]]  # (batch, window, time, mel)
+            every = torch.arange(mel.shape[1], device=mel.device).expand(len(mel), -1)
+            heard = fewer(every, self.recipe.windows, rng)
+            mel = mel[torch.arange(len(mel), device=mel.device)[:, None], heard]
+            inputs["input_features"] = self.spectrogram(mel, rng)
         inputs = self.mix(inputs, rng)
         drop_modalities(inputs, self.recipe.modality_dropout, rng)
         return inputs
@@ -97,7 +99,7 @@ class Augmentation:
         return erase(self.processor.normalise(pixels), self.recipe.erase, rng)
 
     def spectrogram(self, mel: Tensor, rng: np.random.Generator) -> Tensor:
-        """SpecAugment on (batch, 1, time, mel) dB: masked parts take the clip's mean."""
+        """SpecAugment on (batch, window, time, mel) dB: masked parts take the clip's mean."""
         recipe = self.recipe
         masks = (
             (1, recipe.time_masks, recipe.time_mask_share),
@@ -156,10 +158,10 @@ class Augmentation:
 
 
 def fewer(frame: Tensor, count: int | None, rng: np.random.Generator) -> Tensor:
-    """Draw some frames of each window, in their order.
+    """Draw some frames, or windows of sound, of each clip, in their order.
 
     Args:
-        frame: (batch, time), places of the frames.
+        frame: (batch, time), their places.
         count: how many; None, or as many as there are: all.
         rng: generator of the draws.
 

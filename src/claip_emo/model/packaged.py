@@ -30,7 +30,9 @@ def packaged() -> Path:
     return folder
 
 
-def halve(source: str | Path, target: Path) -> Path:
+def halve(
+    source: str | Path, target: Path, *, card: Path | None = None, licence: Path | None = None
+) -> Path:
     """Copy a checkpoint with its weights in half precision, and the sums of all its files.
 
     It loads as the original does: weights become float32 again.
@@ -38,6 +40,8 @@ def halve(source: str | Path, target: Path) -> Path:
     Args:
         source: a run's folder, its ``model/``, or a hub id.
         target: folder that is written, whole or not at all.
+        card: what becomes its ``README.md``; None: the original's.
+        licence: what becomes its ``LICENSE``; None: there is none of its own.
 
     Returns:
         ``target``.
@@ -59,6 +63,9 @@ def halve(source: str | Path, target: Path) -> Path:
                 _halve_file(path, copy)
             else:
                 shutil.copyfile(path, copy)
+        for name, text in (("README.md", card), ("LICENSE", licence)):
+            if text is not None:
+                shutil.copyfile(text, partial / name)
         (partial / SUMS).write_text(sums(partial), "utf-8")
     return target
 

@@ -54,6 +54,7 @@ def features_of(recipe: Recipe) -> Literal["live", "cached"]:
         "augment.crop_scale=[1,1]": augment.crop_scale != (1.0, 1.0),
         "augment.flip=0": augment.flip > 0,
         "augment.erase=0": augment.erase > 0,
+        "augment.windows=null": augment.windows is not None,
         "augment.time_masks=0": augment.time_masks > 0,
         "augment.frequency_masks=0": augment.frequency_masks > 0,
         "augment.mixup=0": mixes and augment.mixup > 0,
