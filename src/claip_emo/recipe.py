@@ -111,6 +111,9 @@ class ModelRecipe(Section):
     """How frames become one feature."""
     fusion: Literal["concat", "sum", "gated", "cross_attention"] = "concat"
     """How face and voice become logits."""
+    head: Literal["random", "language"] = "random"
+    """What a new head says at first: nothing, or what the towers know of the labels' words; that
+    takes temporal=mean, fusion=concat and towers with text encoders."""
     modality: Literal["av", "v", "a"] = "av"
     """Face and voice, or one of them alone: the other's tower is not built."""
     processor: dict[str, Any] = Field(default_factory=dict)

@@ -16,6 +16,7 @@ from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import ModelRecipe, Recipe
+from claip_emo.training.first_words import begin_with_words
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def initial_model(
     Raises:
         BackboneError: if the towers cannot be had.
         CheckpointError: if the checkpoint to start from does not fit.
+        RecipeError: if the head cannot begin with words.
     """
     start = state_dir / INITIAL
     with first_goes_first():
@@ -48,6 +50,8 @@ def initial_model(
         backbone = resolve(wanted.backbone, vision=wanted.vision, audio=wanted.audio)
         processor = ClaipEmoProcessor.for_backbone(backbone, **wanted.processor)
         model = ClaipEmoModel.from_backbone(configured(wanted, backbone, processor, labels))
+        if wanted.head == "language":
+            begin_with_words(model)
         if (init := recipe.train.init) is not None:
             continue_from(model, ClaipEmoModel.from_pretrained(init))
             _compare(processor, ClaipEmoProcessor.from_pretrained(init))

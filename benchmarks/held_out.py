@@ -1,0 +1,207 @@
+"""The model in the box on what was held out: faces, voices, both together, real recordings.
+
+python -m benchmarks.held_out [--model DIR] [--data DIR] [--out FILE.json] [--choosing]
+
+- Faces of part ``test`` on whose class ten people agree.
+- Constructed pairs of actors 17 and 18: face alone, voice alone, both, and the gain of both.
+- The same by words alone: the towers and their text encoders, without what training added.
+- The real recordings of ``DATA/real``, once with YuNet (CLAIP_EMO_FACE_MODEL) and once with Haar.
+
+``--choosing`` scores the part that chooses instead (faces of part ``select``, actors 15 and 16), and
+no recordings. Brackets are 95 % intervals: of WAR, UAR and differences over resampled clips, of a
+class's recall Wilson's. The last line on stdout is the JSON; tables go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.claim import Check, rounded
+from benchmarks.measuring import say
+from claip_emo.corpora.table import read_table
+from claip_emo.corpora.voted_faces import unpack_faces
+from claip_emo.evaluation.evaluate import evaluate_data
+from claip_emo.evaluation.zero_shot_run import evaluate_zero_shot
+from claip_emo.inference.recognizer import EmotionRecognizer
+from claip_emo.labels import SEVEN
+from claip_emo.model.packaged import packaged
+from claip_emo.recipe import DataRecipe
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+GOALS = {"face WAR": 0.80, "face UAR": 0.62, "voice WAR": 0.64}
+SPEAKERS = {"test": ("actor17", "actor18"), "select": ("actor15", "actor16")}
+WILSON_Z = 1.959964
+Scores = dict[str, Any]
+
+
+def measure(model: Path, data: Path, part: str = "test", *, recordings: bool = True) -> Scores:
+    """Score a checkpoint on a part: ``test``, or ``select``, which chooses."""
+    with TemporaryDirectory() as folder, _tables(data, part, Path(folder)) as (faces, pairs):
+        out = Path(folder)
+        given: dict[str, Any] = {"face_detector": "none"}
+        say("faces")
+        of_faces = evaluate_data(model, DataRecipe(root=str(faces)), out / "faces", **given)
+        say("pairs")
+        of_pairs = evaluate_data(model, DataRecipe(root=str(pairs)), out / "pairs", **given)
+        say("by words alone")
+        words = {
+            name: evaluate_zero_shot(
+                DataRecipe(root=str(table)), out / f"{name}-words", source=model, **given
+            )
+            for name, table in (("faces", faces), ("pairs", pairs))
+        }
+    return {
+        "part": part,
+        "face": _alone(of_faces, "video"),
+        "pairs": {
+            "n": of_pairs["n"],
+            **{name: _figures(of_pairs, name) for name in of_pairs["by_modality"]},
+            "gain": of_pairs["advantage"],
+            "per_class": _recalls(of_pairs),
+        },
+        "by_words": {
+            "face": _figures(words["faces"], "video"),
+            "pairs": {name: _figures(words["pairs"], name) for name in ("video", "audio")},
+        },
+        "recordings": _recordings(model, data / "real") if recordings else [],
+    }
+
+
+@contextmanager
+def _tables(data: Path, part: str, folder: Path) -> Iterator[tuple[Path, Path]]:
+    faces = unpack_faces(data, part, folder / "pictures")
+    pairs = folder / "pairs.csv"
+    clips = read_table(data / "constructed" / "clips.csv", labels=SEVEN)
+    with pairs.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "label", "speaker"))
+        for sample in clips:
+            if sample.speaker in SPEAKERS[part]:
+                writer.writerow((sample.path.resolve(), sample.label, sample.speaker))
+    yield faces, pairs
+
+
+def _figures(metrics: Scores, modality: str) -> Scores:
+    found = metrics["by_modality"][modality]
+    return {
+        name: {"figure": found[name], "interval": found["interval_95"][name]}
+        for name in ("war", "uar")
+    }
+
+
+def _alone(metrics: Scores, modality: str) -> Scores:
+    return {
+        "n": metrics["n"],
+        **_figures(metrics, modality),
+        "per_class": _recalls(metrics),
+        "calibration_error": metrics["calibration_error"],
+        "confusion": metrics["confusion"]["matrix"],
+    }
+
+
+def _recalls(metrics: Scores) -> Scores:
+    """Return each class's recall with its interval; of the headline's modality."""
+    found = {}
+    for name, told in metrics["per_class"].items():
+        count = told["support"]
+        right = round((told["recall"] or 0) * count)
+        found[name] = {"figure": told["recall"], "interval": wilson(right, count), "n": count}
+    return found
+
+
+def wilson(right: int, count: int) -> list[float]:
+    """Return the 95 % interval of a share (Wilson 1927)."""
+    if not count:
+        return [0.0, 1.0]
+    share, z2 = right / count, WILSON_Z**2
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = WILSON_Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    half /= 1 + z2 / count
+    return [max(0.0, centre - half), min(1.0, centre + half)]
+
+
+def _recordings(model: Path, folder: Path) -> list[Scores]:
+    found = []
+    for detector in ("yunet", "haar"):
+        say(f"recordings, {detector}")
+        recognizer = EmotionRecognizer.from_pretrained(model, face_detector=detector)
+        for modality in ("av", "video", "audio"):
+            for result in recognizer.many(sorted(folder.glob("*.mp4")), modality=modality):
+                found.append(
+                    {
+                        "file": Path(result.path).name,
+                        "detector": detector,
+                        "used": modality,
+                        "label": result.label,
+                        "face_rate": result.face_rate,
+                        "scores": result.scores,
+                        "error": result.error,
+                    }
+                )
+    return found
+
+
+def checks_of(found: Scores) -> list[Check]:
+    """Return what is claimed of the model in the box beside its goals."""
+    pairs = found["pairs"]
+    figures = {
+        "face WAR": found["face"]["war"]["figure"],
+        "face UAR": found["face"]["uar"]["figure"],
+        "voice WAR": pairs["audio"]["war"]["figure"],
+    }
+    checks = [Check(what, figure, "", GOALS[what]) for what, figure in figures.items()]
+    for other, gain in pairs["gain"].items():
+        checks.append(Check(f"both above {other}, WAR", gain["war"], "", 0.0))
+    chance = 1 / len(SEVEN)
+    lowest = {
+        "face by words": found["by_words"]["face"],
+        "voice by words": found["by_words"]["pairs"]["audio"],
+    }
+    for what, told in lowest.items():
+        checks.append(Check(f"{what}, UAR, low end", told["uar"]["interval"][0], "", chance))
+    return checks
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and tell."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.held_out", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--model", type=Path, help="a checkpoint; default: the one in the box")
+    parser.add_argument("--data", type=Path, default=DATA, help="faces, voices, recordings")
+    parser.add_argument("--out", type=Path, help="file for the JSON")
+    parser.add_argument("--choosing", action="store_true", help="the part that chooses")
+    given = parser.parse_args(arguments)
+    with redirect_stdout(sys.stderr):
+        part = "select" if given.choosing else "test"
+        model = given.model or packaged()
+        found = measure(model, given.data, part, recordings=not given.choosing)
+    for check in checks_of(found):
+        say(f"{'holds' if check.holds else 'FAILS'}  {check.what}: {check.figure:.4f}")
+    result = rounded(
+        {
+            **found,
+            "checks": [check.to_dict() for check in checks_of(found)],
+            "commit": machine.commit(),
+            "command": machine.command(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
