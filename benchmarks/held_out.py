@@ -7,8 +7,8 @@ python -m benchmarks.held_out [--model DIR] [--data DIR] [--out FILE.json] [--ch
 - The same by words alone: the towers and their text encoders, without what training added.
 - The real recordings of ``DATA/real``, once with YuNet (CLAIP_EMO_FACE_MODEL) and once with Haar.
 
-``--choosing`` scores the part that chooses instead (faces of part ``select``, actors 15 and 16), and
-no recordings. Brackets are 95 % intervals: of WAR, UAR and differences over resampled clips, of a
+``--choosing`` scores the part that chooses instead (faces of part ``select``, actors 15 and 16),
+and no recordings. Brackets are 95 % intervals: of WAR, UAR and differences over resampled clips, of a
 class's recall Wilson's. The last line on stdout is the JSON; tables go to stderr.
 """
 
@@ -175,8 +175,11 @@ def checks_of(found: Scores) -> list[Check]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and tell."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.held_out", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.held_out",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--model", type=Path, help="a checkpoint; default: the one in the box")
     parser.add_argument("--data", type=Path, default=DATA, help="faces, voices, recordings")
     parser.add_argument("--out", type=Path, help="file for the JSON")

@@ -1,8 +1,8 @@
 """A head that begins with what the towers know of the labels' words, in place of random weights.
 
 Towers that were taught with language know much of the classes before any clip is labelled
-(``evaluation.zero_shot``). A linear head can say it at once: logit c = scale t_c . P x, where t_c is
-the embedding of the label's words, P the projection of media, x the feature. Wortsman et al.
+(``evaluation.zero_shot``). A linear head can say it at once: logit c = scale t_c . P x, where t_c
+is the embedding of the label's words, P the projection of media, x the feature. Wortsman et al.
 (arXiv 2109.01903) begin fine-tuning there, so that what was learned from many is not forgotten for
 what few clips say.
 """
