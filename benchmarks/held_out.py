@@ -8,8 +8,8 @@ python -m benchmarks.held_out [--model DIR] [--data DIR] [--out FILE.json] [--ch
 - The real recordings of ``DATA/real``, once with YuNet (CLAIP_EMO_FACE_MODEL) and once with Haar.
 
 ``--choosing`` scores the part that chooses instead (faces of part ``select``, actors 15 and 16),
-and no recordings. Brackets are 95 % intervals: of WAR, UAR and differences over resampled clips, of a
-class's recall Wilson's. The last line on stdout is the JSON; tables go to stderr.
+and no recordings. Brackets are 95 % intervals: of WAR, UAR and differences over resampled clips, of
+a class's recall Wilson's. The last line on stdout is the JSON; what holds goes to stderr.
 """
 
 from __future__ import annotations
