@@ -154,7 +154,7 @@ def pairs(
     ],
     faces_per_class: Annotated[
         int, typer.Option("--faces", min=0, help="Faces of each class at most, beside the clips.")
-    ] = 400,
+    ] = 200,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
 ) -> None:
     """Write real faces beside real voices of the same emotion, for train --data OUT/pairs.csv."""
