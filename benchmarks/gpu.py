@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -195,7 +194,7 @@ class Run:
                 "left_out": self.left_out,
                 "machine": machine.describe(),
                 "commit": machine.commit(),
-                "command": " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]),
+                "command": machine.command("benchmarks.gpu"),
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )

@@ -3,13 +3,17 @@
 python -m benchmarks.held_out [--model DIR] [--data DIR] [--out FILE.json] [--choosing]
 
 - Faces of part ``test`` on whose class ten people agree.
-- Constructed pairs of actors 17 and 18: face alone, voice alone, both, and the gain of both.
+- Constructed pairs of actors 17 and 18: face alone, voice alone, both, and the gain of both. They
+  hold as many of each class, so that nothing is told there of how frequent classes are
+  (``logit_shift``): to the face alone it would be a handicap that flatters both together.
 - The same by words alone: the towers and their text encoders, without what training added.
 - The real recordings of ``DATA/real``, once with YuNet (CLAIP_EMO_FACE_MODEL) and once with Haar.
 
 ``--choosing`` scores the part that chooses instead (faces of part ``select``, actors 15 and 16),
-and no recordings. Brackets are 95 % intervals: of WAR, UAR and differences over resampled clips, of
-a class's recall Wilson's. The last line on stdout is the JSON; what holds goes to stderr.
+and no recordings: what a model was told of frequencies was chosen on these faces. Brackets are 95 %
+intervals: of WAR, UAR and differences over resampled clips (those of pairs over the clips of two
+speakers, who stand for themselves only), of a class's recall Wilson's. The last line on stdout is
+the JSON; what holds goes to stderr.
 """
 
 from __future__ import annotations
@@ -35,7 +39,8 @@ from claip_emo.evaluation.evaluate import evaluate_data
 from claip_emo.evaluation.zero_shot_run import evaluate_zero_shot
 from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.labels import SEVEN
-from claip_emo.model.packaged import packaged
+from claip_emo.model.checkpoint import CONFIG, resolve
+from claip_emo.model.packaged import copy_checkpoint, packaged
 from claip_emo.recipe import DataRecipe
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -47,13 +52,15 @@ Scores = dict[str, Any]
 
 def measure(model: Path, data: Path, part: str = "test", *, recordings: bool = True) -> Scores:
     """Score a checkpoint on a part: ``test``, or ``select``, which chooses."""
+    recognizers = _recognizers(model) if recordings else {}  # what lacks is told before the work
     with TemporaryDirectory() as folder, _tables(data, part, Path(folder)) as (faces, pairs):
         out = Path(folder)
+        untold = _untold(model, out / "untold")
         given: dict[str, Any] = {"face_detector": "none"}
         say("faces")
         of_faces = evaluate_data(model, DataRecipe(root=str(faces)), out / "faces", **given)
         say("pairs")
-        of_pairs = evaluate_data(model, DataRecipe(root=str(pairs)), out / "pairs", **given)
+        of_pairs = evaluate_data(untold, DataRecipe(root=str(pairs)), out / "pairs", **given)
         say("by words alone")
         words = {
             name: evaluate_zero_shot(
@@ -74,7 +81,7 @@ def measure(model: Path, data: Path, part: str = "test", *, recordings: bool = T
             "face": _figures(words["faces"], "video"),
             "pairs": {name: _figures(words["pairs"], name) for name in ("video", "audio")},
         },
-        "recordings": _recordings(model, data / "real") if recordings else [],
+        "recordings": _recordings(recognizers, data / "real"),
     }
 
 
@@ -131,11 +138,26 @@ def wilson(right: int, count: int) -> list[float]:
     return [max(0.0, centre - half), min(1.0, centre + half)]
 
 
-def _recordings(model: Path, folder: Path) -> list[Scores]:
+def _recognizers(model: Path) -> dict[str, EmotionRecognizer]:
+    return {
+        detector: EmotionRecognizer.from_pretrained(model, face_detector=detector)
+        for detector in ("yunet", "haar")
+    }
+
+
+def _untold(model: Path, folder: Path) -> Path:
+    """Copy a checkpoint without what it was told of frequencies."""
+    folder.mkdir()
+    copy_checkpoint(resolve(model), folder)
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    (folder / CONFIG).write_text(json.dumps({**config, "logit_shift": None}), "utf-8")
+    return folder
+
+
+def _recordings(recognizers: dict[str, EmotionRecognizer], folder: Path) -> list[Scores]:
     found = []
-    for detector in ("yunet", "haar"):
+    for detector, recognizer in recognizers.items():
         say(f"recordings, {detector}")
-        recognizer = EmotionRecognizer.from_pretrained(model, face_detector=detector)
         for modality in ("av", "video", "audio"):
             for result in recognizer.many(sorted(folder.glob("*.mp4")), modality=modality):
                 found.append(
@@ -162,13 +184,14 @@ def checks_of(found: Scores) -> list[Check]:
     }
     checks = [Check(what, figure, "", GOALS[what]) for what, figure in figures.items()]
     for other, gain in pairs["gain"].items():
-        checks.append(Check(f"both above {other}, WAR", gain["war"], "", 0.0))
+        lowest = gain["interval_95"]["war"][0]
+        checks.append(Check(f"both above {other}, WAR, low end", lowest, "", 0.0))
     chance = 1 / len(SEVEN)
-    lowest = {
+    by_words = {
         "face by words": found["by_words"]["face"],
         "voice by words": found["by_words"]["pairs"]["audio"],
     }
-    for what, told in lowest.items():
+    for what, told in by_words.items():
         checks.append(Check(f"{what}, UAR, low end", told["uar"]["interval"][0], "", chance))
     return checks
 
@@ -196,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             **found,
             "checks": [check.to_dict() for check in checks_of(found)],
             "commit": machine.commit(),
-            "command": machine.command(),
+            "command": machine.command("benchmarks.held_out"),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )

@@ -99,6 +99,6 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def command() -> str:
+def command(module: str = "benchmarks") -> str:
     """Return what was typed."""
-    return " ".join(["python -m benchmarks", *sys.argv[1:]])
+    return " ".join([f"python -m {module}", *sys.argv[1:]])

@@ -253,6 +253,17 @@ class Recipe(Section):
                 "augment.frames leaves frames out, and the temporal Transformer knows each by its "
                 "place; set model.temporal to mean or lstm, or augment.frames to null."
             )
+        seen = self.model.modality != "a" and self.model.temporal != "mean"
+        fused = self.model.modality == "av" and self.model.fusion != "concat"
+        if self.model.head == "language" and (seen or fused):
+            raise ValueError(
+                "model.head=language needs features that reach a linear head as the towers give "
+                "them: set model.temporal=mean and model.fusion=concat."
+            )
+        if self.model.head == "language" and self.train.init is not None:
+            raise ValueError(
+                "model.head=language begins anew and train.init goes on from another head: set one."
+            )
         if self.augment.crop_scale[0] > self.augment.crop_scale[1]:
             raise ValueError("augment.crop_scale is [smallest, largest]; its order is reversed.")
         return self

@@ -108,3 +108,10 @@ def test_a_speaker_who_is_not_there_is_named(root, tmp_path) -> None:
 def test_a_class_nobody_speaks_is_named(root, tmp_path) -> None:
     with pytest.raises(CorpusError, match=r"no voice of happiness, .* to train on"):
         write_pairs(root, tmp_path / "out", faces_per_class=1, select_speakers=SPEAKERS[:4])
+
+
+def test_a_folder_that_is_a_link_is_left_by_where_it_leads(root, tmp_path) -> None:
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
+    table = write_pairs(root, tmp_path / "link" / "out", faces_per_class=1)
+    assert all(sample.path.is_file() for sample in read_table(table, labels=SEVEN))

@@ -94,3 +94,17 @@ def test_a_class_without_clips_is_named(model, tmp_path) -> None:
     with pytest.raises(CorpusError, match="no clip of fear"):
         correct(model, DataRecipe(root=table), tmp_path / "out", "v", face_detector="none")
     assert not (tmp_path / "out").exists()
+
+
+def test_clips_that_lack_what_is_asked_for_do_not_choose(model, tmp_path) -> None:
+    table = faces(tmp_path, COUNTS)
+    with pytest.raises(CorpusError, match="No clip has faces and voices; name another --modality"):
+        correct(model, DataRecipe(root=table), tmp_path / "out", "av", face_detector="none")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_read_only_checkpoint_can_be_told(model, tmp_path) -> None:
+    table = faces(tmp_path, COUNTS)
+    (model / "config.json").chmod(0o444)
+    correct(model, DataRecipe(root=table), tmp_path / "out", "v", face_detector="none", workers=0)
+    assert (tmp_path / "out" / "config.json").stat().st_mode & 0o200

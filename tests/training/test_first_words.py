@@ -39,14 +39,19 @@ def test_a_run_that_goes_on_has_the_same_start(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    "changes",
     [
-        (["model.temporal=transformer"], "model.temporal=mean"),
-        (["model.modality=av", "model.fusion=gated"], "model.fusion=concat"),
-        (["model.modality=a"], "more than a linear map"),  # CLAP projects by two layers
+        ["model.temporal=transformer"],
+        ["model.modality=av", "model.fusion=gated"],
+        ["train.init=runs/other"],
     ],
 )
-def test_what_no_linear_head_can_say_is_refused(tmp_path, changes, said) -> None:
-    with pytest.raises(RecipeError, match=said):
-        start(tmp_path, *changes, "model.head=language")
+def test_what_no_linear_head_can_say_is_refused_before_anything_is_read(changes) -> None:
+    with pytest.raises(RecipeError, match=r"model\.head=language"):
+        load_recipe("csv", [*FACES, *changes, "model.head=language"])
+
+
+def test_a_projection_of_two_layers_is_no_linear_head(tmp_path) -> None:
+    with pytest.raises(RecipeError, match="more than a linear map"):  # CLAP's
+        start(tmp_path, "model.modality=a", "model.head=language")
     assert not (tmp_path / "initial").exists()

@@ -21,6 +21,7 @@ from claip_emo.model.towers import DUAL_PREFIX
 from claip_emo.pretrain_recipe import PretrainRecipe
 from claip_emo.recipe_files import parse_recipe
 from claip_emo.training import pretrain_courses
+from claip_emo.training.first_words import begin_with_words
 from claip_emo.training.pretrain import pretrain
 from claip_emo.training.pretrain_network import Learner, Lesson, raised_by, soft_loss
 
@@ -203,6 +204,32 @@ def test_towers_are_taken_as_clip_and_clap_are(tmp_path) -> None:
     right = zero_shot.fuse(faces, voices).argmax(dim=1) == torch.arange(21) % 7
     best = json.loads((tmp_path / "out" / "vision" / "metrics.json").read_text())
     assert right.float().mean().item() == pytest.approx(best["select"]["zero_shot_war"])
+
+
+def test_a_head_of_words_takes_voice_and_face_each_for_its_own(tmp_path) -> None:
+    pretrain(recipe_of(tmp_path), tmp_path / "out", tell=told)
+    folders = {role: str(tmp_path / "out" / role) for role in ("vision", "audio")}
+    config = configure(resolve("mini", **folders), SEVEN, temporal="mean")
+    model = ClaipEmoModel.from_backbone(config)
+    begin_with_words(model)
+    words = ZeroShotModel(model, {role: language_of(config, role) for role in folders})
+
+    generator = torch.Generator().manual_seed(0)
+    face, voice = (
+        torch.randn(40, width, generator=generator)
+        for width in (model.video_width, model.audio_width)
+    )
+    embedded = {"vision": face, "audio": voice}
+    for role, features in embedded.items():
+        embedded[role] = words.language[role].embed_media(features)
+    no_face, no_voice, nothing = (
+        torch.zeros_like(each) for each in (face, voice, embedded["vision"])
+    )
+    by_face = words.fuse(embedded["vision"], nothing).argmax(dim=1)
+    by_voice = words.fuse(nothing, embedded["audio"]).argmax(dim=1)
+    assert torch.equal(model.fuse(face, no_voice).argmax(dim=1), by_face)
+    assert torch.equal(model.fuse(no_face, voice).argmax(dim=1), by_voice)
+    assert min(len(by_face.unique()), len(by_voice.unique())) > 1
 
 
 def test_rare_classes_are_raised_in_the_loss_alone() -> None:

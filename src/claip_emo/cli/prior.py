@@ -52,7 +52,7 @@ def prior(
     modality: Annotated[
         ThereOption,
         typer.Option("--modality", help="Correct scores of both, of faces or of voices alone."),
-    ] = ThereOption.AV,
+    ],
     split: Annotated[
         str | None,
         typer.Option("--split", help="Part of the table; default: every row.", metavar="PART"),

@@ -142,8 +142,8 @@ def _write_faces(
 
 
 def _told(path: Path, folder: Path) -> str:
-    """Return a path as a table in a folder names it."""
-    return Path(os.path.relpath(path, folder)).as_posix()
+    """Return a path as a table in a folder names it; ``..`` of a link is where the link leads."""
+    return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix()
 
 
 def _write(path: Path, content: bytes) -> None:

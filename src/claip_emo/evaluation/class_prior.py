@@ -9,30 +9,33 @@ probabilities, and s is chosen on clips that were not trained on.
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from claip_emo.corpora.base import CorpusError
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
-from claip_emo.evaluation.evaluate import predict
+from claip_emo.evaluation.evaluate import score_corpus
 from claip_emo.evaluation.intake import known_to, read_part, readable
 from claip_emo.evaluation.run import progress_bar, progress_task
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.metrics import summarise
-from claip_emo.model.batching import Modality, ModalityError
+from claip_emo.model.batching import READS, Modality, ModalityError, Scores, score
 from claip_emo.model.checkpoint import CONFIG, resolve, written_whole
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.packaged import SUMS
+from claip_emo.model.packaged import copy_checkpoint
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import DataRecipe
+
+logger = logging.getLogger(__name__)
 
 STRENGTHS = tuple(round(0.1 * step, 1) for step in range(16))  # of the correction; 0: none
 
@@ -96,7 +99,8 @@ def correct(
         data: the table of the clips; their labels tell how frequent the classes are.
         out: folder that is written, whole or not at all.
         modality: what the correction is for: clips with both, with a face alone, with a voice
-            alone. The other of a clip that has both is masked.
+            alone. The other of a clip that has both is masked; clips that lack what is asked for
+            are left out.
         split: part of the table; None: every row.
         face_detector: overrides the checkpoint's.
         face_model: YuNet's model file.
@@ -109,49 +113,77 @@ def correct(
 
     Raises:
         CheckpointError: if there is no checkpoint.
-        CorpusError: if the clips cannot be used, or a class has none.
+        CorpusError: if the clips cannot be used, none has what is asked for, or a class has none.
         FileExistsError: if ``out`` is there and holds no checkpoint.
         ModalityError: if the model does not read what is asked for.
     """
-    folder = resolve(source)
-    if out.exists() and (not (out / CONFIG).is_file() or out.resolve() == folder.resolve()):
-        raise FileExistsError(f"{out} is there and is no other checkpoint; name another folder.")
-    model = ClaipEmoModel.from_pretrained(folder).to(pick_device(device))
-    if modality not in model.config.modalities:
-        raise ModalityError(f"This model has no scores of {modality!r}.")
-    processor = ClaipEmoProcessor.from_pretrained(folder)
-    model.config.logit_shift = kept = {
-        there: shift for there, shift in (model.config.logit_shift or {}).items()
-        if there != modality
-    }  # fmt: skip
-    labels = model.config.label_set
-    corpus = known_to(labels, read_part(data, split, labels))
-    detector = None
-    if "v" in modality:
-        detector = make_detector(face_detector or processor.settings.face_detector, face_model)
+    processes.join(device)
+    with processes.first_goes_first():
+        folder = resolve(source)
+        if out.exists() and (not (out / CONFIG).is_file() or out.resolve() == folder.resolve()):
+            raise FileExistsError(
+                f"{out} is there and is no other checkpoint; name another folder."
+            )
+        model = ClaipEmoModel.from_pretrained(folder).to(pick_device(device))
+        if modality not in model.config.modalities:
+            raise ModalityError(
+                f"This model reads {READS[model.config.modality]} only; it has no scores of "
+                f"{READS[modality]}."
+            )
+        processor = ClaipEmoProcessor.from_pretrained(folder)
+        labels = model.config.label_set
+        corpus = known_to(labels, read_part(data, split, labels))
+        detector = None
+        if "v" in modality:
+            detector = make_detector(face_detector or processor.settings.face_detector, face_model)
+    told = dict(model.config.logit_shift or {})
+    model.config.logit_shift = kept = {there: told[there] for there in told if there != modality}
     spec = processor.clip_spec(video="v" in modality, audio="a" in modality)
+    lacking: list[str] = []
+
+    def scorer(batch: dict[str, Any], wanted: Sequence[Modality]) -> dict[Modality, Scores]:
+        lacking.extend(_lacking(batch, modality))
+        return score(model, processor, batch, wanted)
+
     with progress_bar(processes.speaking(None)) as bar:
-        opening = progress_task(bar, "Opening clips", len(corpus.samples))
+        share = len(corpus.samples[processes.rank() :: processes.count()])
+        opening = progress_task(bar, "Opening clips", share)
         corpus = readable(corpus, data.missing, progress=opening)
         dataset = ClipDataset(corpus, spec, detector)
-        rows = predict(
-            model.merge(), processor, dataset, modalities=(modality,), batch_size=batch_size,
-            workers=workers, progress=progress_task(bar, "Scoring", len(dataset)),
+        model.merge().eval()
+        rows = score_corpus(
+            dataset, scorer, modalities=(modality,), batch_size=batch_size, workers=workers,
+            progress=progress_task(bar, "Scoring", len(dataset)),
         )  # fmt: skip
-    _check_classes(rows.label_index, list(labels))
+    without = {name for part in processes.gather(lacking) for name in part}
+    rows = rows.take([row for row, name in enumerate(rows.ids) if name not in without])
+    _check(rows.label_index, list(labels), modality, len(without))
     tried = strengths_of(rows.logits, rows.label_index, STRENGTHS)
     best = max(tried, key=lambda found: found.worth)
     shift = best.strength * log_shares(rows.label_index, len(labels))
-    _write(folder, out, {**kept, modality: [round(float(value), 4) for value in shift]})
+    if processes.is_first():
+        _write(folder, out, {**kept, modality: [round(float(value), 4) for value in shift]})
+    processes.wait()
     return best, tried
 
 
-def _check_classes(truth: NDArray[np.int64], labels: list[str]) -> None:
-    lacking = [name for place, name in enumerate(labels) if place not in truth]
+def _lacking(batch: dict[str, Any], modality: Modality) -> list[str]:
+    """Return the ids of the clips of a batch in which what is asked for is not there."""
+    there = batch["has_video"] | torch.tensor("v" not in modality)
+    there = there & (batch["has_audio"] | torch.tensor("a" not in modality))
+    return [batch["ids"][clip] for clip in batch["clip"][~there].unique().tolist()]
+
+
+def _check(truth: NDArray[np.int64], labels: list[str], modality: Modality, lacking: int) -> None:
+    """Refuse clips that cannot tell how frequent the classes are."""
+    if not len(truth):
+        raise CorpusError([f"No clip has {READS[modality]}; name another --modality."])
     if lacking:
+        logger.warning("%d clips without %s are left out.", lacking, READS[modality])
+    if missing := [name for place, name in enumerate(labels) if place not in truth]:
         raise CorpusError(
             [
-                f"There is no clip of {', '.join(lacking)}: how frequent a class is cannot be told "
+                f"There is no clip of {', '.join(missing)}: how frequent a class is cannot be told "
                 "from clips that lack it."
             ]
         )
@@ -159,7 +191,7 @@ def _check_classes(truth: NDArray[np.int64], labels: list[str]) -> None:
 
 def _write(folder: Path, out: Path, shift: dict[str, Any]) -> None:
     with written_whole(out) as partial:
-        shutil.copytree(folder, partial, dirs_exist_ok=True, ignore=lambda *_: [SUMS])
+        copy_checkpoint(folder, partial)
         described = json.loads((folder / CONFIG).read_text("utf-8"))
         described["logit_shift"] = shift
         text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False)

@@ -159,7 +159,8 @@ def score(
             f"This model reads {READS[model.config.modality]} only; it has no scores of "
             f"{READS[unread.pop()]}."
         )
-    owner, shifts = batch["clip"], {what: _shift(model, batch, what) for what in modalities}
+    owner = batch["clip"].cpu()
+    shifts = {what: _shift(model, batch, what) for what in modalities}
     batch = to_device(batch, model.device)
     video = torch.zeros(len(batch["clip"]), model.video_width, device=model.device)
     audio = torch.zeros(len(batch["clip"]), model.audio_width, device=model.device)
@@ -189,8 +190,8 @@ def _shift(model: ClaipEmoModel, batch: dict[str, Tensor], modality: Modality) -
     config = model.config
     shift = torch.zeros(len(batch["clip"]), len(config.labels), dtype=torch.float64)
     if config.logit_shift:
-        face = batch["has_video"] & ("v" in modality and config.reads_video)
-        voice = batch["has_audio"] & ("a" in modality and config.reads_audio)
+        face = batch["has_video"].cpu() & ("v" in modality and config.reads_video)
+        voice = batch["has_audio"].cpu() & ("a" in modality and config.reads_audio)
         for there, which in (("av", face & voice), ("v", face & ~voice), ("a", voice & ~face)):
             if there in config.logit_shift:
                 shift[which] = torch.tensor(config.logit_shift[there], dtype=torch.float64)

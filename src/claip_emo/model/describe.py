@@ -67,6 +67,7 @@ def _describe(model: ClaipEmoModel, processor: ClaipEmoProcessor) -> dict[str, A
         "temporal": config.temporal if config.reads_video else None,
         "fusion": config.fusion if config.modality == "av" else None,
         "labels": list(config.labels),
+        "logit_shift": config.logit_shift,
         "parameters": model.count_parameters(),
         "input": (picture if config.reads_video else {}) | (sound if config.reads_audio else {}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -56,18 +57,28 @@ def halve(
     if target.resolve() == folder.resolve():
         raise FileExistsError(f"{target} is the checkpoint itself; name another folder.")
     with written_whole(target) as partial:
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS):
-            copy = partial / path.relative_to(folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            if path.suffix == WEIGHTS:
-                _halve_file(path, copy)
-            else:
-                shutil.copyfile(path, copy)
+        copy_checkpoint(folder, partial, weights=_halve_file)
         for name, text in (("README.md", card), ("LICENSE", licence)):
             if text is not None:
                 shutil.copyfile(text, partial / name)
         (partial / SUMS).write_text(sums(partial), "utf-8")
     return target
+
+
+def copy_checkpoint(
+    folder: Path, target: Path, *, weights: Callable[[Path, Path], object] = shutil.copyfile
+) -> None:
+    """Copy the files of a checkpoint, but for the sums of what they were; not their permissions.
+
+    Args:
+        folder: the checkpoint.
+        target: an empty folder.
+        weights: what copies a file of weights.
+    """
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS):
+        copy = target / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        (weights if path.suffix == WEIGHTS else shutil.copyfile)(path, copy)
 
 
 def sums(folder: Path) -> str:

@@ -28,16 +28,14 @@ def begin_with_words(model: ClaipEmoModel) -> None:
     Features are not normalised there, as cosines ask for: their projection is divided by the most
     it can be for features of deviation 1, so that the head is never surer than the words are.
 
+    Args:
+        model: of a recipe whose features reach a linear head as the towers give them.
+
     Raises:
-        RecipeError: if the head is not linear, or a projection is not.
+        RecipeError: if a projection is not linear.
         LanguageError: if a tower has no text encoder.
     """
-    head = model.head
-    if not isinstance(head, ConcatFusion) or model.config.temporal != "mean":
-        raise RecipeError(
-            "model.head=language needs features that reach a linear head as the towers give them: "
-            "model.temporal=mean and model.fusion=concat."
-        )
+    head: ConcatFusion = model.head
     rows = {}
     for role in roles_of(model.config):
         rows[role] = _rows(language_of(model.config, role), model.config.labels, role)

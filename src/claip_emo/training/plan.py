@@ -123,7 +123,7 @@ def memory_estimate(
     if recipe.train.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     model.train()
-    one, two = (_activations(model, processor, precision, batch) for batch in (1, 2))
+    one, two = (_activations(model, processor, precision, recipe, batch) for batch in (1, 2))
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     parts = {
         "weights": sum(p.numel() * p.element_size() for p in model.parameters()),
@@ -136,7 +136,11 @@ def memory_estimate(
 
 
 def _activations(
-    model: ClaipEmoModel, processor: ClaipEmoProcessor, precision: Precision, batch: int
+    model: ClaipEmoModel,
+    processor: ClaipEmoProcessor,
+    precision: Precision,
+    recipe: Recipe,
+    batch: int,
 ) -> int:
     """Return the bytes that a batch and what autograd keeps of it take."""
     seen = processor.settings
@@ -148,7 +152,9 @@ def _activations(
             kept[storage._cdata] = (storage, storage.nbytes())
         return tensor
 
-    side, frames = seen.image_size_px, seen.num_frames
+    side, (windows, *mel) = seen.image_size_px, seen.mel_shape
+    frames = min(recipe.augment.frames or seen.num_frames, seen.num_frames)
+    windows = min(recipe.augment.windows or windows, windows)
     inputs: dict[str, Tensor] = {}
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
@@ -161,7 +167,7 @@ def _activations(
         if model.config.reads_video:
             inputs["pixel_values"] = torch.empty(batch, frames, seen.image_channels, side, side)
         if model.config.reads_audio:
-            inputs["input_features"] = torch.empty(batch, *seen.mel_shape)
+            inputs["input_features"] = torch.empty(batch, windows, *mel)
         functional_call(model, state, kwargs=inputs)
     of_inputs = sum(value.untyped_storage().nbytes() for value in inputs.values())
     return sum(nbytes for _, nbytes in kept.values()) + of_inputs
