@@ -60,7 +60,7 @@ mini: $(READY)
 	$(BIN)/claip-emo train mini-lora --data runs/mini-pairs/pairs.csv --set data.face_detector=none --out runs/mini
 	$(BIN)/claip-emo corpus faces $(DATA) --part select --out runs/mini-faces
 	$(BIN)/claip-emo prior --model runs/mini --modality video --table runs/mini-faces/select.csv \
-	  --face-detector none --out runs/mini-told
+	  --war-weight 0.7 --face-detector none --out runs/mini-told
 	$(BIN)/claip-emo export --model runs/mini-told --half --card docs/model-card.md \
 	  --licence LICENSE-mini --out src/claip_emo/mini
 

@@ -34,6 +34,10 @@ def test_log_likelihoods_want_the_whole_correction() -> None:
 
     assert max(found.values(), key=lambda each: each.war).strength == pytest.approx(1.0, abs=0.21)
     assert max(found.values(), key=lambda each: each.uar).strength == pytest.approx(0.0, abs=0.21)
+    for weight in (1.0, 0.0):
+        weighed = strengths_of(logits, truth, STRENGTHS, weight)
+        best = max(weighed, key=lambda each: each.worth)
+        assert best.worth == max(each.war if weight else each.uar for each in weighed)
     assert found[0.0].war == np.mean(logits.argmax(axis=1) == truth)
 
 

@@ -148,6 +148,17 @@ def test_the_temperature_softens(parts) -> None:
     assert warm.argmax() == cold.argmax()
 
 
+def test_mirrored_frames_are_seen_too_where_the_checkpoint_asks_for_it(parts) -> None:
+    model, processor = parts
+    both = ClaipEmoProcessor(replace(processor.settings, image_mirrored=True))
+    one = clip(7, audio=False)
+    other = replace(one, frames=np.ascontiguousarray(one.frames[:, :, :, ::-1]))
+    seen = [score(model, each, stack([c]), ("v",))["v"].logits
+            for each, c in ((both, one), (both, other), (processor, one))]  # fmt: skip
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-5)
+    assert np.abs(seen[0] - seen[2]).max() > 1e-3
+
+
 def test_the_shift_is_that_of_what_is_there(parts) -> None:
     model, processor = parts
     clips = [clip(7), clip(8, 1, audio=False), clip(9, 1, video=False)]

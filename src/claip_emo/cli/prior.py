@@ -53,6 +53,12 @@ def prior(
         ThereOption,
         typer.Option("--modality", help="Correct scores of both, of faces or of voices alone."),
     ],
+    war_weight: Annotated[
+        float,
+        typer.Option(
+            "--war-weight", min=0, max=1, help="Of WAR in what is maximised; UAR has the rest."
+        ),
+    ] = 0.5,
     split: Annotated[
         str | None,
         typer.Option("--split", help="Part of the table; default: every row.", metavar="PART"),
@@ -76,6 +82,7 @@ def prior(
             DataRecipe(root=table),
             out,
             {"av": "av", "video": "v", "audio": "a"}[modality.value],
+            war_weight=war_weight,
             split=split,
             face_detector=face_detector.value if face_detector else None,
             face_model=face_model,
@@ -89,7 +96,7 @@ def prior(
         print_json({"out": str(out), "chosen": asdict(best), "tried": [asdict(s) for s in tried]})
         return
     shown = Table(box=None, header_style="bold")
-    for column in ("strength", "WAR", "UAR", "mean"):
+    for column in ("strength", "WAR", "UAR", "weighed"):
         shown.add_column(column, justify="right")
     for found in tried:
         row = (f"{found.strength:.1f}", *(f"{v:.4f}" for v in (found.war, found.uar, found.worth)))

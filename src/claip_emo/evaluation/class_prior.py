@@ -38,38 +38,43 @@ from claip_emo.recipe import DataRecipe
 logger = logging.getLogger(__name__)
 
 STRENGTHS = tuple(round(0.1 * step, 1) for step in range(16))  # of the correction; 0: none
+WAR_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """What a strength of the correction leads to on the clips that choose."""
+    """What a strength of the correction leads to on the clips that choose.
+
+    ``worth`` is what the best has most of: a mean of WAR and UAR, weighted.
+    """
 
     strength: float
     war: float
     uar: float
-
-    @property
-    def worth(self) -> float:
-        """The mean of WAR and UAR: frequent and rare classes count."""
-        return (self.war + self.uar) / 2
+    worth: float
 
 
 def strengths_of(
-    logits: NDArray[np.floating], truth: NDArray[np.int64], strengths: Sequence[float]
+    logits: NDArray[np.floating],
+    truth: NDArray[np.int64],
+    strengths: Sequence[float],
+    war_weight: float = WAR_WEIGHT,
 ) -> list[Strength]:
-    """Return WAR and UAR under each strength.
+    """Return WAR and UAR under each strength, and what it is worth.
 
     Args:
         logits: (clip, class).
         truth: (clip,), class indices; every class is among them.
         strengths: s of s log p.
+        war_weight: of WAR in what a strength is worth, between 0 and 1; UAR has the rest.
     """
     prior = log_shares(truth, logits.shape[1])
     found = []
     for strength in strengths:
         said = (logits + strength * prior).argmax(axis=1)
         summary = summarise(truth, said, logits.shape[1])
-        found.append(Strength(strength, summary.war, summary.uar))
+        worth = war_weight * summary.war + (1 - war_weight) * summary.uar
+        found.append(Strength(strength, summary.war, summary.uar, worth))
     return found
 
 
@@ -85,6 +90,7 @@ def correct(
     out: Path,
     modality: Modality,
     *,
+    war_weight: float = WAR_WEIGHT,
     split: str | None = None,
     face_detector: str | None = None,
     face_model: Path | None = None,
@@ -101,6 +107,7 @@ def correct(
         modality: what the correction is for: clips with both, with a face alone, with a voice
             alone. The other of a clip that has both is masked; clips that lack what is asked for
             are left out.
+        war_weight: of WAR in what is maximised, between 0 and 1; UAR has the rest.
         split: part of the table; None: every row.
         face_detector: overrides the checkpoint's.
         face_model: YuNet's model file.
@@ -158,7 +165,7 @@ def correct(
     without = {name for part in processes.gather(lacking) for name in part}
     rows = rows.take([row for row, name in enumerate(rows.ids) if name not in without])
     _check(rows.label_index, list(labels), modality, len(without))
-    tried = strengths_of(rows.logits, rows.label_index, STRENGTHS)
+    tried = strengths_of(rows.logits, rows.label_index, STRENGTHS, war_weight)
     best = max(tried, key=lambda found: found.worth)
     shift = best.strength * log_shares(rows.label_index, len(labels))
     if processes.is_first():

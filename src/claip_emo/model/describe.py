@@ -51,6 +51,7 @@ def _describe(model: ClaipEmoModel, processor: ClaipEmoProcessor) -> dict[str, A
         "image_size_px": seen.image_size_px,
         "image_channels": seen.image_channels,
         "image_normalisation": seen.image_normalisation,
+        "image_mirrored": seen.image_mirrored,
         "face_detector": seen.face_detector,
         "face_margin": seen.face_margin,
     }

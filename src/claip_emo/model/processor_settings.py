@@ -24,6 +24,8 @@ class ProcessorSettings:
         image_channels: 3 for colour, 1 for grey.
         image_normalisation: ``dataset`` subtracts ``image_mean`` and divides by ``image_std``;
             ``per_crop`` takes mean and deviation of each frame itself.
+        image_mirrored: scoring shows the vision tower each frame as it is and mirrored, and
+            averages its features: twice the work. Training mirrors at random (``augment.flip``).
         num_frames: frames T of one view.
         frame_stride: decoded frames from one sampled frame to the next.
         face_detector: which detector prediction uses.
@@ -44,6 +46,7 @@ class ProcessorSettings:
     image_normalisation: Normalisation = "dataset"
     image_mean: tuple[float, ...] = CLIP_MEAN
     image_std: tuple[float, ...] = CLIP_STD
+    image_mirrored: bool = False
     num_frames: int = 16
     frame_stride: int = 4
     face_detector: Detector = "auto"

@@ -26,6 +26,7 @@ from claip_emo.corpora.base import Sample
 from claip_emo.data.cache import picture_settings
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
+from claip_emo.model.batching import see
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.precision import Precision
 from claip_emo.model.processing import ClaipEmoProcessor
@@ -110,9 +111,13 @@ class Features:
 
 @torch.inference_mode()
 def encode(
-    model: ClaipEmoModel, processor: ClaipEmoProcessor, clips: Iterable[Views], precision: Precision
+    model: ClaipEmoModel,
+    processor: ClaipEmoProcessor,
+    clips: Iterable[Views],
+    precision: Precision,
+    mirrored: bool = False,
 ) -> dict[str, Tensor]:
-    """Run the towers over some clips.
+    """Run the towers over some clips; ``mirrored``: over each frame's mirror image as well.
 
     Returns:
         ``frames`` (frame, width) and ``sounds`` (segment, width), float32; ``shown`` (view, time)
@@ -134,7 +139,7 @@ def encode(
             for start in range(0, len(pictures), FRAMES_AT_ONCE):
                 few = pictures[start : start + FRAMES_AT_ONCE][None].to(device)
                 pixels = processor(frames=few)["pixel_values"][0]
-                frames.append(model.encode_frames(pixels).float().cpu())
+                frames.append(see(model, pixels, mirrored).float().cpu())
             for start in range(0, len(voices), SOUNDS_AT_ONCE):
                 some = voices[start : start + SOUNDS_AT_ONCE]
                 lengths = torch.tensor([len(samples) for samples in some], device=device)
@@ -209,8 +214,10 @@ def cached_features(
                 progress(done, share)
 
     model.eval()
+    mirrored = epochs is None and processor.settings.image_mirrored
     for start in missing:
-        shard = encode(model, processor, told(loader, len(_clips(start, dataset))), precision)
+        clips = told(loader, len(_clips(start, dataset)))
+        shard = encode(model, processor, clips, precision, mirrored)
         partial = paths[start].with_suffix(".partial")
         save_file(shard, partial)
         partial.replace(paths[start])
