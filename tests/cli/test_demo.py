@@ -12,7 +12,7 @@ def test_demo(command, tmp_path) -> None:
         "--set", "train.epochs=6", "--set", "train.log_every_steps=1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for said in ("You have seen", "report.html", "Now your own", "shows"):
+    for said in ("You have seen", "report.html", "Now your own", "shows", "real faces and voices"):
         assert said in done.stderr
     figures = json.loads((out / "metrics.json").read_text())
     assert figures["n"] == 14

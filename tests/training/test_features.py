@@ -78,6 +78,7 @@ def test_clips_that_lack_what_is_read_are_zeros_in_both(
     outs = [tmp_path / "live", tmp_path / "cached"]
     for out in outs:
         recipe = frozen(table, out.name, modality=modality)
+        recipe["model"].setdefault("processor", {})["image_mirrored"] = True
         train(parse_recipe(recipe), out, device="cpu", console=quiet)
     assert_same(*outs)
 

@@ -56,8 +56,14 @@ def demo(
         "and voice need each other.",
         soft_wrap=True,
     )
+    real = EmotionRecognizer.from_pretrained(device=device, face_detector="none")(clip)
     console.print(
-        f"Now your own: [bold]claip-emo predict VIDEO --model {out}[/] (it knows drawings only), "
+        "The model that comes with claip-emo learned real faces and voices instead: it takes this "
+        f"drawing for [bold]{real.label}[/] ({real.scores[real.label]:.0%}).",
+        soft_wrap=True,
+    )
+    console.print(
+        "Now your own: [bold]claip-emo predict VIDEO[/], "
         "or [bold]claip-emo train csv --data clips.csv --out runs/mine[/].",
         soft_wrap=True,
     )
