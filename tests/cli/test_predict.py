@@ -217,7 +217,6 @@ def test_a_folder_stands_for_its_files_or_for_its_frames(command, run_folder, zo
         (["--model", "{run}", "--modality", "smell"], "--modality"),
         (["--model", "{run}", "--precision", "fp8"], "--precision"),
         (["--model", "{run}", "--batch-size", "0"], "--batch-size"),
-        ([], "--model"),
     ],
 )
 def test_wrong_usage_is_told_and_ends_with_2(command, run_folder, zoo, arguments, says) -> None:
