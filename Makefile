@@ -57,12 +57,15 @@ TEACHER ?= ../shared/models/whisper_base_encoder
 mini: $(READY)
 	$(BIN)/claip-emo pretrain mini --data $(DATA) --audio-teacher $(TEACHER) --out runs/mini-towers
 	$(BIN)/claip-emo corpus pairs $(DATA) --out runs/mini-pairs
-	$(BIN)/claip-emo train mini-lora --data runs/mini-pairs/pairs.csv --set data.face_detector=none --out runs/mini
+	$(BIN)/claip-emo train mini-lora --data runs/mini-pairs/pairs.csv --set data.face_detector=none \
+	  --set data.pairs=redrawn --set data.cache=memory --out runs/mini
 	$(BIN)/claip-emo corpus faces $(DATA) --part select --out runs/mini-faces
 	$(BIN)/claip-emo prior --model runs/mini --modality video --table runs/mini-faces/select.csv \
 	  --war-weight 0.7 --face-detector none --out runs/mini-told
 	$(BIN)/claip-emo export --model runs/mini-told --half --card docs/model-card.md \
 	  --licence LICENSE-mini --out src/claip_emo/mini
+	@echo "docs/model-card.md tells of former weights until their figures are in it:"
+	@echo "  $(BIN)/python -m benchmarks.held_out --data $(DATA) --out benchmarks/results/held_out.json"
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -113,12 +113,12 @@ def speed_checks(rows: dict[str, dict[str, Any]], goal: float) -> list[Check]:
     return sorted(checks, key=lambda check: check.figure)
 
 
-def rounded(value: Any) -> Any:
-    """Round every number to four digits; what is no number becomes null, as JSON has no NaN."""
+def rounded(value: Any, digits: int = 4) -> Any:
+    """Round every number to so many digits; what is no number becomes null, as JSON has no NaN."""
     if isinstance(value, dict):
-        return {name: rounded(inner) for name, inner in value.items()}
+        return {name: rounded(inner, digits) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(inner) for inner in value]
+        return [rounded(inner, digits) for inner in value]
     if isinstance(value, float):
-        return float(f"{value:.4g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     return value

@@ -1,15 +1,15 @@
 """The model in the box on what was held out: faces, voices, both together, real recordings.
 
-python -m benchmarks.held_out [--model DIR] [--data DIR] [--out FILE.json] [--choosing]
+python -m benchmarks.held_out [--model DIR] [--data DIR] [--out FILE.json] [--part select]
 
 - Faces of part ``test`` on whose class ten people agree.
 - Constructed pairs of actors 17 and 18: face alone, voice alone, both, and the gain of both. They
-  hold as many of each class, so that nothing is told there of how frequent classes are
+  hold nearly as many of each class, so that nothing is told there of how frequent classes are
   (``logit_shift``): to the face alone it would be a handicap that flatters both together.
 - The same by words alone: the towers and their text encoders, without what training added.
 - The real recordings of ``DATA/real``, once with YuNet (CLAIP_EMO_FACE_MODEL) and once with Haar.
 
-``--choosing`` scores the part that chooses instead (faces of part ``select``, actors 15 and 16),
+``--part select`` scores the part that chooses instead (faces of part ``select``, actors 15 and 16),
 and no recordings: what a model was told of frequencies was chosen on these faces. Brackets are 95 %
 intervals: of WAR, UAR and differences over resampled clips (those of pairs over the clips of two
 speakers, who stand for themselves only), of a class's recall Wilson's. The last line on stdout is
@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
-import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,27 +35,32 @@ from benchmarks.claim import Check, rounded
 from benchmarks.measuring import say
 from claip_emo.corpora.table import read_table
 from claip_emo.corpora.voted_faces import unpack_faces
+from claip_emo.evaluation.class_prior import write_shifted
 from claip_emo.evaluation.evaluate import evaluate_data
 from claip_emo.evaluation.zero_shot_run import evaluate_zero_shot
 from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.labels import SEVEN
-from claip_emo.model.checkpoint import CONFIG, resolve
-from claip_emo.model.packaged import copy_checkpoint, packaged
+from claip_emo.metrics import wilson_interval
+from claip_emo.model.checkpoint import resolve
+from claip_emo.model.packaged import packaged
+from claip_emo.pretrain_recipe import SELECT_SPEAKERS, TEST_SPEAKERS
 from claip_emo.recipe import DataRecipe
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 GOALS = {"face WAR": 0.80, "face UAR": 0.62, "voice WAR": 0.64}
-SPEAKERS = {"test": ("actor17", "actor18"), "select": ("actor15", "actor16")}
-WILSON_Z = 1.959964
+SPEAKERS = {"test": TEST_SPEAKERS, "select": SELECT_SPEAKERS}
 Scores = dict[str, Any]
 
 
-def measure(model: Path, data: Path, part: str = "test", *, recordings: bool = True) -> Scores:
+def measure(model: Path, data: Path, part: str) -> Scores:
     """Score a checkpoint on a part: ``test``, or ``select``, which chooses."""
-    recognizers = _recognizers(model) if recordings else {}  # what lacks is told before the work
-    with TemporaryDirectory() as folder, _tables(data, part, Path(folder)) as (faces, pairs):
+    # What lacks for the recordings is told before the work.
+    recognizers = _recognizers(model) if part == "test" else {}
+    with TemporaryDirectory() as folder:
         out = Path(folder)
-        untold = _untold(model, out / "untold")
+        faces, pairs = write_tables(data, part, out)
+        untold = out / "untold"
+        write_shifted(resolve(model), untold, None)
         given: dict[str, Any] = {"face_detector": "none"}
         say("faces")
         of_faces = evaluate_data(model, DataRecipe(root=str(faces)), out / "faces", **given)
@@ -85,8 +90,8 @@ def measure(model: Path, data: Path, part: str = "test", *, recordings: bool = T
     }
 
 
-@contextmanager
-def _tables(data: Path, part: str, folder: Path) -> Iterator[tuple[Path, Path]]:
+def write_tables(data: Path, part: str, folder: Path) -> tuple[Path, Path]:
+    """Write the tables of a part's faces and of its speakers' pairs."""
     faces = unpack_faces(data, part, folder / "pictures")
     pairs = folder / "pairs.csv"
     clips = read_table(data / "constructed" / "clips.csv", labels=SEVEN)
@@ -96,7 +101,7 @@ def _tables(data: Path, part: str, folder: Path) -> Iterator[tuple[Path, Path]]:
         for sample in clips:
             if sample.speaker in SPEAKERS[part]:
                 writer.writerow((sample.path.resolve(), sample.label, sample.speaker))
-    yield faces, pairs
+    return faces, pairs
 
 
 def _figures(metrics: Scores, modality: str) -> Scores:
@@ -123,19 +128,12 @@ def _recalls(metrics: Scores) -> Scores:
     for name, told in metrics["per_class"].items():
         count = told["support"]
         right = round((told["recall"] or 0) * count)
-        found[name] = {"figure": told["recall"], "interval": wilson(right, count), "n": count}
+        found[name] = {
+            "figure": told["recall"],
+            "interval": list(wilson_interval(right, count)),
+            "n": count,
+        }
     return found
-
-
-def wilson(right: int, count: int) -> list[float]:
-    """Return the 95 % interval of a share (Wilson 1927)."""
-    if not count:
-        return [0.0, 1.0]
-    share, z2 = right / count, WILSON_Z**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = WILSON_Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    half /= 1 + z2 / count
-    return [max(0.0, centre - half), min(1.0, centre + half)]
 
 
 def _recognizers(model: Path) -> dict[str, EmotionRecognizer]:
@@ -143,15 +141,6 @@ def _recognizers(model: Path) -> dict[str, EmotionRecognizer]:
         detector: EmotionRecognizer.from_pretrained(model, face_detector=detector)
         for detector in ("yunet", "haar")
     }
-
-
-def _untold(model: Path, folder: Path) -> Path:
-    """Copy a checkpoint without what it was told of frequencies."""
-    folder.mkdir()
-    copy_checkpoint(resolve(model), folder)
-    config = json.loads((folder / CONFIG).read_text("utf-8"))
-    (folder / CONFIG).write_text(json.dumps({**config, "logit_shift": None}), "utf-8")
-    return folder
 
 
 def _recordings(recognizers: dict[str, EmotionRecognizer], folder: Path) -> list[Scores]:
@@ -196,6 +185,15 @@ def checks_of(found: Scores) -> list[Check]:
     return checks
 
 
+def digests(model: Path) -> dict[str, str]:
+    """Return the SHA-256 of all that decides what a checkpoint says."""
+    return {
+        path.relative_to(model).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(model.rglob("*"))
+        if path.suffix == ".safetensors" or path.name in ("config.json", "processor_config.json")
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and tell."""
     parser = argparse.ArgumentParser(
@@ -206,22 +204,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, help="a checkpoint; default: the one in the box")
     parser.add_argument("--data", type=Path, default=DATA, help="faces, voices, recordings")
     parser.add_argument("--out", type=Path, help="file for the JSON")
-    parser.add_argument("--choosing", action="store_true", help="the part that chooses")
+    parser.add_argument("--part", choices=SPEAKERS, default="test", help="select: what chooses")
     given = parser.parse_args(arguments)
     with redirect_stdout(sys.stderr):
-        part = "select" if given.choosing else "test"
-        model = given.model or packaged()
-        found = measure(model, given.data, part, recordings=not given.choosing)
+        model = resolve(given.model or packaged())
+        found = measure(model, given.data, given.part)
     for check in checks_of(found):
         say(f"{'holds' if check.holds else 'FAILS'}  {check.what}: {check.figure:.4f}")
     result = rounded(
         {
             **found,
+            "model": digests(model),
             "checks": [check.to_dict() for check in checks_of(found)],
+            "machine": machine.describe(),
             "commit": machine.commit(),
             "command": machine.command("benchmarks.held_out"),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        },
+        digits=6,
     )
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)

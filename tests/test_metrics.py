@@ -16,6 +16,7 @@ from claip_emo.metrics import (
     summarise,
     uar_of,
     war_of,
+    wilson_interval,
 )
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60)
@@ -214,3 +215,13 @@ def test_calibration_needs_fitting_shapes() -> None:
         reliability([[0.5, 0.5]], [0, 1])
     with pytest.raises(ValueError, match="one bin"):
         reliability([[0.5, 0.5]], [0], bins=0)
+
+
+def test_wilson() -> None:
+    # Newcombe, Statistics in Medicine 17, 1998, table I.
+    for right, count, low, high in (
+        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):  # fmt: skip
+        assert wilson_interval(right, count) == pytest.approx((low, high), abs=1e-4)
+    assert wilson_interval(0, 0) == (0.0, 1.0)

@@ -7,6 +7,7 @@ as frequent ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ Integers = NDArray[np.int64]
 Statistic = Callable[[Floats], Floats]
 """Confusion matrices (resample, class, class) -> (resample,), as ``war_of`` and ``uar_of``."""
 
+NORMAL_95 = 1.959964  # deviations on either side that hold 95 % of a normal distribution
 RESAMPLES_AT_ONCE = 500  # bounds the memory where there are many classes
 ROW_SUM_TOLERANCE = 1e-3
 
@@ -66,6 +68,22 @@ class Reliability:
     count: Integers
     confidence: Floats
     accuracy: Floats
+
+
+def wilson_interval(right: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share such as a class's recall (Wilson 1927).
+
+    Args:
+        right: how many of ``count`` are right.
+        count: 0: nothing is known, the interval is all there is.
+    """
+    if not count:
+        return 0.0, 1.0
+    share, squared = right / count, NORMAL_95**2
+    centre = (share + squared / (2 * count)) / (1 + squared / count)
+    half = NORMAL_95 * math.sqrt(share * (1 - share) / count + squared / (4 * count**2))
+    half /= 1 + squared / count
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, num_classes: int) -> Integers:

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from claip_emo.recipe import Section
 
 Range = tuple[float, float]
+SELECT_SPEAKERS, TEST_SPEAKERS = ("actor15", "actor16"), ("actor17", "actor18")
 
 
 class FaceWorldRecipe(Section):
@@ -204,9 +205,9 @@ class PretrainDataRecipe(Section):
     """Folder of the faces, their votes and the voices; `--data`."""
     roles: tuple[Literal["vision", "audio"], ...] = ("vision", "audio")
     """Which towers are taught."""
-    select_speakers: tuple[str, ...] = ("actor15", "actor16")
+    select_speakers: tuple[str, ...] = SELECT_SPEAKERS
     """Speakers who choose: scored after every epoch, never trained on."""
-    test_speakers: tuple[str, ...] = ("actor17", "actor18")
+    test_speakers: tuple[str, ...] = TEST_SPEAKERS
     """Speakers who are neither trained on nor looked at."""
 
 

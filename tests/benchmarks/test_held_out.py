@@ -1,17 +1,12 @@
 """What is said of the model in the box: the right clips, and intervals that are intervals."""
 
+import csv
+import json
+
 import pytest
-from benchmarks.held_out import checks_of, wilson
+from benchmarks.held_out import checks_of
 
-
-def test_wilson() -> None:
-    # Newcombe, Statistics in Medicine 17, 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
-    for right, count, low, high in (
-        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-    ):  # fmt: skip
-        assert wilson(right, count) == pytest.approx([low, high], abs=1e-4)
-    assert wilson(0, 0) == [0.0, 1.0]
+from benchmarks import held_out
 
 
 def told(war: float, uar: float, low: float = 0.3) -> dict:
@@ -19,6 +14,17 @@ def told(war: float, uar: float, low: float = 0.3) -> dict:
         "war": {"figure": war, "interval": [low, 0.99]},
         "uar": {"figure": uar, "interval": [low, 0.99]},
     }
+
+
+FIGURES = {"war": 0.5, "uar": 0.5, "interval_95": {"war": [0.4, 0.6], "uar": [0.4, 0.6]}}
+METRICS = {
+    "n": 2,
+    "by_modality": dict.fromkeys(("audiovisual", "video", "audio"), FIGURES),
+    "per_class": {"anger": {"recall": 0.5, "support": 2}},
+    "advantage": {},
+    "calibration_error": 0.1,
+    "confusion": {"matrix": [[1]]},
+}
 
 
 @pytest.mark.parametrize(
@@ -46,3 +52,43 @@ def test_what_misses_its_goal_fails(change, fails) -> None:
         },
     }
     assert [check.what for check in checks_of(found) if not check.holds] == fails
+
+
+def test_the_right_clips_are_scored_and_pairs_by_a_model_that_is_told_nothing(
+    tmp_path, monkeypatch
+) -> None:
+    clips = tmp_path / "constructed" / "clips.csv"
+    clips.parent.mkdir()
+    rows = [(f"{n}.mp4", "anger", f"actor{n}") for n in (14, 15, 16, 17, 18)]
+    for name, *_ in rows:
+        (clips.parent / name).write_bytes(b"not looked at")
+    with clips.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "speaker"), *rows])
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"logit_shift": {"v": [1.0] * 7}}))
+    scored, parts = [], []
+    faces = tmp_path / "faces.csv"
+    monkeypatch.setattr(held_out, "unpack_faces", lambda *rest: parts.append(rest[1]) or faces)
+
+    def evaluated(source, data, out, **_):
+        shift = json.loads((source / "config.json").read_text())["logit_shift"]
+        told = False
+        if data.root != str(faces):
+            with open(data.root, encoding="utf-8") as table:
+                told = [row["speaker"] for row in csv.DictReader(table)]
+        scored.append((told, shift))
+        return METRICS
+
+    def by_words(data, out, *, source, **_):
+        return evaluated(source, data, out)
+
+    monkeypatch.setattr(held_out, "evaluate_data", evaluated)
+    monkeypatch.setattr(held_out, "evaluate_zero_shot", by_words)
+    monkeypatch.setattr(held_out, "_recognizers", lambda model: {})
+    for part, speakers in (("test", ["actor17", "actor18"]), ("select", ["actor15", "actor16"])):
+        scored.clear()
+        held_out.measure(model, tmp_path, part)
+        assert parts[-1] == part
+        assert scored[:2] == [(False, {"v": [1.0] * 7}), (speakers, None)]
+        assert {tuple(told) for told, _ in scored if told} == {tuple(speakers)}

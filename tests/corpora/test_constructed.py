@@ -36,21 +36,23 @@ def root(tmp_path) -> Path:
         csv.writer(file).writerows([("path", "label", "speaker", "face"), *rows])
     faces, votes = [], []
     for place, label in enumerate(SEVEN):
-        other = SEVEN[(place + 1) % 7]
+        other, third = SEVEN[(place + 1) % 7], SEVEN[(place + 2) % 7]
         for number in range(5):
             name = f"{label}{number}.jpg"
             faces.append({"name": name, "label": "anger", "image": picture(10 * place + number)})
-            agreed = 5 if number == 4 else 7  # the fifth is one on which too few agree
-            votes.append(row(name, "train", **{label: agreed, other: 10 - agreed}))
+            # On the fifth most agree, but too few.
+            shares = (5, 3, 2) if number == 4 else (7, 3, 0)
+            told = dict(zip((label, other, third), shares, strict=True))
+            votes.append(row(name, "train", **told))
     write(root / "faces.parquet", faces)
     write(root / "face_votes.parquet", votes)
     return root
 
 
-def with_emodb(root: Path) -> None:
-    rows = [("03a01Fa.ogg", "happiness", "emodb03"), ("16b10Lb.ogg", "boredom", "emodb16")]
+def with_emodb(root: Path, label: str = "happiness", sound: bytes | None = b"happy") -> None:
+    rows = [("03a01Fa.ogg", label, "emodb03"), ("16b10Lb.ogg", "boredom", "emodb16")]
     names, labels, speakers = (list(column) for column in zip(*rows, strict=True))
-    table = {"name": names, "label": labels, "speaker": speakers, "audio": [b"happy", b"bored"]}
+    table = {"name": names, "label": labels, "speaker": speakers, "audio": [sound, b"bored"]}
     pq.write_table(pa.table(table), root / "voices_emodb.parquet")
 
 
@@ -59,12 +61,12 @@ def rows_of(table: Path) -> list[dict[str, str]]:
 
 
 def test_the_table_keeps_the_parts_and_shows_each_face_once(root, tmp_path) -> None:
-    table = write_pairs(root, tmp_path / "out", faces_per_class=2)
+    table = write_pairs(root, tmp_path / "out", faces_per_class=9)  # there are three to draw
 
     corpus = read_table(table, labels=SEVEN)
     parts = Counter((s.split, s.path.suffix) for s in corpus)
     assert parts == {("train", ".mp4"): 14, ("validation", ".mp4"): 14, ("test", ".mp4"): 14,
-                     ("train", ".png"): 14}  # fmt: skip
+                     ("train", ".png"): 21}  # fmt: skip
     speakers = {s.split: {t.speaker for t in corpus if t.split == s.split} for s in corpus}
     assert speakers["validation"] == {"actor15", "actor16"}
     assert speakers["test"] == {"actor17", "actor18"}
@@ -84,8 +86,10 @@ def test_the_table_keeps_the_parts_and_shows_each_face_once(root, tmp_path) -> N
 def test_utterances_of_the_seven_classes_are_taken_too(root, tmp_path) -> None:
     with_emodb(root)
     table = write_pairs(root, tmp_path / "out", faces_per_class=3)
-    heard = {r["audio"]: r["label"] for r in rows_of(table) if r["speaker"].startswith("emodb")}
-    assert set(heard.items()) <= {("voices/03a01Fa.ogg", "happiness")}
+    heard = {(r["audio"], r["label"]) for r in rows_of(table) if r["speaker"] == "emodb03"}
+    assert heard == {("voices/03a01Fa.ogg", "happiness")}
+    happy = {r["speaker"] for r in rows_of(table) if r["audio"] and r["label"] == "happiness"}
+    assert len(happy) > 1  # not one voice for all
     assert [p.name for p in (tmp_path / "out" / "voices").iterdir()] == ["03a01Fa.ogg"]
     assert (tmp_path / "out" / "voices" / "03a01Fa.ogg").read_bytes() == b"happy"
 
@@ -115,3 +119,29 @@ def test_a_folder_that_is_a_link_is_left_by_where_it_leads(root, tmp_path) -> No
     (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
     table = write_pairs(root, tmp_path / "link" / "out", faces_per_class=1)
     assert all(sample.path.is_file() for sample in read_table(table, labels=SEVEN))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"), [({"label": "anger"}, "correct one"), ({"sound": None}, "there is no audio")]
+)
+def test_an_utterance_that_contradicts_itself_or_is_silent_is_named(
+    root, tmp_path, row, said
+) -> None:
+    with_emodb(root, **row)
+    with pytest.raises(CorpusError, match=said):
+        write_pairs(root, tmp_path / "out", faces_per_class=1)
+    assert not list((tmp_path / "out").rglob("*.ogg"))
+
+
+def test_a_table_of_your_own_is_not_overwritten(root, tmp_path) -> None:
+    (tmp_path / "pairs.csv").write_text("path,label\nmine.mp4,anger\n")
+    with pytest.raises(CorpusError, match="no table of pairs"):
+        write_pairs(root, tmp_path, faces_per_class=1)
+    assert "mine.mp4" in (tmp_path / "pairs.csv").read_text()
+
+
+def test_without_the_faces_that_clips_show_none_can_be_left_out(root, tmp_path) -> None:
+    clips = root / "constructed" / "clips.csv"
+    clips.write_text(clips.read_text().replace(",face\n", ",picture\n"))
+    with pytest.raises(CorpusError, match="no column face"):
+        write_pairs(root, tmp_path / "out", faces_per_class=1)

@@ -10,7 +10,7 @@ import torch
 from claip_emo.corpora.base import CorpusError
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import class_prior
-from claip_emo.evaluation.class_prior import STRENGTHS, correct, strengths_of
+from claip_emo.evaluation.class_prior import STRENGTHS, correct, strengths_of, write_shifted
 from claip_emo.evaluation.evaluate import predict
 from claip_emo.evaluation.intake import read_part
 from claip_emo.labels import SEVEN
@@ -112,3 +112,39 @@ def test_a_read_only_checkpoint_can_be_told(model, tmp_path) -> None:
     (model / "config.json").chmod(0o444)
     correct(model, DataRecipe(root=table), tmp_path / "out", "v", face_detector="none", workers=0)
     assert (tmp_path / "out" / "config.json").stat().st_mode & 0o200
+
+
+def test_what_a_model_was_told_before_is_forgotten_first(model, tmp_path) -> None:
+    table = faces(tmp_path, COUNTS)
+    chosen = {}
+    for name, shift in (("untold", None), ("told", {"v": [3.0, 0, 0, 0, 0, 0, -3.0]})):
+        source = tmp_path / name
+        write_shifted(model, source, shift)
+        out = tmp_path / f"{name}-out"
+        asked = {"face_detector": "none", "workers": 0}
+        chosen[name] = correct(source, DataRecipe(root=table), out, "v", **asked)
+    assert chosen["told"] == chosen["untold"]
+
+
+def test_the_weight_and_the_part_are_those_asked_for(model, tmp_path) -> None:
+    table = faces(tmp_path, {name: 4 * count for name, count in COUNTS.items()})
+    with open(table, newline="") as file:
+        rows = list(csv.reader(file))
+    with open(table, "w", newline="") as file:  # every other clip is of the part that chooses
+        parts = ["split", *(("validation", "train")[n % 2] for n in range(len(rows) - 1))]
+        csv.writer(file).writerows([[*r, p] for r, p in zip(rows, parts, strict=True)])
+    for weight in (0.0, 1.0):
+        best, tried = correct(
+            model, DataRecipe(root=table), tmp_path / "out", "v", war_weight=weight,
+            split="validation", face_detector="none", workers=0,
+        )  # fmt: skip
+        assert best.worth == max(each.war if weight else each.uar for each in tried)
+        halves = [each.war * 32 for each in tried]  # of 64 clips, 32 are of the part
+        assert halves == pytest.approx(np.round(halves))
+
+
+def test_a_missing_class_is_told_before_anything_is_scored(model, tmp_path, monkeypatch) -> None:
+    table = faces(tmp_path, {**COUNTS, "fear": 0})
+    monkeypatch.setattr(class_prior, "score_corpus", None)
+    with pytest.raises(CorpusError, match="no clip of fear"):
+        correct(model, DataRecipe(root=table), tmp_path / "out", "v", face_detector="none")

@@ -162,13 +162,14 @@ def test_mirrored_frames_are_seen_too_where_the_checkpoint_asks_for_it(parts) ->
 def test_the_shift_is_that_of_what_is_there(parts) -> None:
     model, processor = parts
     clips = [clip(7), clip(8, 1, audio=False), clip(9, 1, video=False)]
+    model.config.temperature = 2.0
     plain = score(model, processor, stack(clips), MODALITIES)
     shift = {"av": [1.0] + [0.0] * 6, "v": [0.0, 2.0] + [0.0] * 5}
     model.config.logit_shift = shift
     try:
         shifted = score(model, processor, stack(clips), MODALITIES)
     finally:
-        model.config.logit_shift = None
+        model.config.logit_shift, model.config.temperature = None, 1.0
     none = [0.0] * 7
     expected = {  # of clips with both, a face, a voice
         "av": [shift["av"], shift["v"], none],
@@ -178,11 +179,14 @@ def test_the_shift_is_that_of_what_is_there(parts) -> None:
     for kind in MODALITIES:
         added = shifted[kind].logits - plain[kind].logits
         np.testing.assert_allclose(added, expected[kind], atol=1e-9)
-        of_logits = torch.from_numpy(shifted[kind].logits[1:]).softmax(dim=1)  # of one view each
+        of_logits = torch.from_numpy(shifted[kind].logits[1:] / 2).softmax(dim=1)  # of one view
         np.testing.assert_allclose(shifted[kind].probabilities[1:], of_logits, atol=1e-9)
 
 
-@pytest.mark.parametrize("shift", [{"face": [0.0] * 7}, {"v": [0.0] * 6}])
+@pytest.mark.parametrize(
+    "shift",
+    [{"face": [0.0] * 7}, {"v": [0.0] * 6}, {"v": 0.3}, {"v": ["a"] * 7}, [0.0] * 7],
+)
 def test_a_shift_that_fits_nothing_is_refused(shift) -> None:
     with pytest.raises(ValueError, match="logit_shift"):
         configure(resolve("tiny-clip"), SEVEN, logit_shift=shift)

@@ -96,3 +96,20 @@ def test_an_installation_without_a_model_says_so(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(packaged, "files", lambda name: tmp_path)
     with pytest.raises(CheckpointError, match="carries no model; name one with --model DIR"):
         packaged.packaged()
+
+
+def test_a_torn_file_of_weights_is_named(checkpoint, tmp_path) -> None:
+    torn = checkpoint / "language-vision" / "model.safetensors"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"language-vision/model\.safetensors cannot be read"):
+        packaged.halve(checkpoint, tmp_path / "half")
+    assert not (tmp_path / "half").exists()
+
+
+def test_a_folder_that_holds_a_tower_only_is_not_replaced(checkpoint, tmp_path) -> None:
+    tower = tmp_path / "tower"
+    tower.mkdir()
+    (tower / "config.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="holds no checkpoint"):
+        packaged.halve(checkpoint, tower)
+    assert [p.name for p in tower.iterdir()] == ["config.json"]

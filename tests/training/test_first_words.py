@@ -7,6 +7,7 @@ from claip_emo.evaluation.zero_shot import ZeroShotModel
 from claip_emo.labels import SEVEN
 from claip_emo.model.language import language_of
 from claip_emo.recipe_files import RecipeError, load_recipe
+from claip_emo.training.fit import train
 from claip_emo.training.initial import initial_model
 
 FACES = ["model.backbone=tiny-clip", "model.modality=v", "model.temporal=mean"]
@@ -55,3 +56,12 @@ def test_a_projection_of_two_layers_is_no_linear_head(tmp_path) -> None:
     with pytest.raises(RecipeError, match="more than a linear map"):  # CLAP's
         start(tmp_path, "model.modality=a", "model.head=language")
     assert not (tmp_path / "initial").exists()
+
+
+def test_a_run_whose_head_cannot_begin_leaves_its_folder_free(clips, tmp_path) -> None:
+    out = tmp_path / "run"
+    changes = ["model.backbone=tiny-clip", "model.modality=a", "data.face_detector=none",
+               f"data.root={clips}", "model.head=language"]  # fmt: skip
+    with pytest.raises(RecipeError, match="more than a linear map"):
+        train(load_recipe("csv", changes), out, device="cpu")
+    assert not (out / "recipe.yaml").exists()

@@ -23,7 +23,7 @@ from claip_emo.recipe_files import parse_recipe
 from claip_emo.training import pretrain_courses
 from claip_emo.training.first_words import begin_with_words
 from claip_emo.training.pretrain import pretrain
-from claip_emo.training.pretrain_network import Learner, Lesson, raised_by, soft_loss
+from claip_emo.training.pretrain_network import Learner, Lesson, logit_adjustment, soft_loss
 
 TOWER = {
     "num_channels": 1,
@@ -234,13 +234,13 @@ def test_a_head_of_words_takes_voice_and_face_each_for_its_own(tmp_path) -> None
 
 def test_rare_classes_are_raised_in_the_loss_alone() -> None:
     targets = torch.nn.functional.one_hot(torch.arange(10).clamp(min=4) - 4, 7).float()
-    raised = raised_by(targets, 0.5)
+    raised = logit_adjustment(targets, 0.5)
     assert raised[0].item() == pytest.approx(0.5 * np.log(0.5))
     assert raised[1].item() == pytest.approx(0.5 * np.log(0.1))
 
     torch.manual_seed(0)
     recipe = parse_recipe({"language": {"width": 16, "layers": 1}}, schema=PretrainRecipe)
-    learner = Learner("vision", TOWER, recipe.language, ["a happy face"], raised=raised)
+    learner = Learner("vision", TOWER, recipe.language, ["a happy face"], adjustment=raised)
     inputs = torch.randn(10, 1, 32, 32)
     lesson = Lesson(inputs, targets, ["a happy face"] * 10, torch.ones(10, 10))
     learner.eval()
@@ -249,7 +249,7 @@ def test_rare_classes_are_raised_in_the_loss_alone() -> None:
     logits = learner.head(learner(inputs))
     expected = torch.nn.functional.cross_entropy(logits + raised, targets)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert not any("raised" in name for name in learner.state_dict())
+    assert not any("adjustment" in name for name in learner.state_dict())
 
 
 def test_a_start_that_fails_claims_no_folder(tmp_path, monkeypatch) -> None:
@@ -291,3 +291,34 @@ def test_a_full_disk_keeps_the_last_state_and_a_torn_one_is_named(tmp_path, monk
     (out / "vision-state.pt").write_bytes(whole)
     assert pretrain(recipe, out, tell=told)
     assert len(lines_of(out, "vision")) == 3
+
+
+def test_a_state_that_cannot_be_reached_is_not_called_broken(tmp_path, monkeypatch) -> None:
+    recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "vision-state.pt").write_bytes(b"a good state of another user")
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torch, "load", refused)
+    with pytest.raises(PermissionError):
+        pretrain(recipe, out, tell=told)
+
+
+def test_what_fails_while_saving_is_called_by_its_name(tmp_path, monkeypatch) -> None:
+    recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(torch, "save", refused)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        pretrain(recipe, tmp_path / "out", tell=told)
+    # What claims the folder is written once: a kill in the second role cannot tear it.
+    (tmp_path / "out" / "recipe.yaml").chmod(0o444)
+    kept = (tmp_path / "out" / "recipe.yaml").stat().st_mtime_ns
+    with pytest.raises(PermissionError, match="Permission denied"):
+        pretrain(recipe, tmp_path / "out", tell=told)
+    assert (tmp_path / "out" / "recipe.yaml").stat().st_mtime_ns == kept

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,19 +132,9 @@ def faces(
 ) -> None:
     """Write the faces that people voted on as pictures, for evaluate --table OUT/PART.csv."""
     begin()
-    from rich.progress import Progress
-
     from claip_emo.corpora.voted_faces import unpack_faces
 
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Writing faces", total=None)
-        table = unpack_faces(
-            root,
-            part.value,
-            out,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    console.print(printable(f"Table: {table}"), soft_wrap=True, markup=False, highlight=False)
+    _written(partial(unpack_faces, root, part.value, out))
 
 
 def pairs(
@@ -155,23 +147,22 @@ def pairs(
     faces_per_class: Annotated[
         int, typer.Option("--faces", min=0, help="Faces of each class at most, beside the clips.")
     ] = 200,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")] = 0,
 ) -> None:
     """Write real faces beside real voices of the same emotion, for train --data OUT/pairs.csv."""
     begin()
-    from rich.progress import Progress
-
     from claip_emo.corpora.constructed import write_pairs
+
+    _written(partial(write_pairs, root, out, faces_per_class=faces_per_class, seed=seed))
+
+
+def _written(write: Callable[..., Path]) -> None:
+    """Write faces, show how many of how many, and name the table that came of it."""
+    from rich.progress import Progress
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("Writing faces", total=None)
-        table = write_pairs(
-            root,
-            out,
-            faces_per_class=faces_per_class,
-            seed=seed,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        table = write(progress=lambda done, total: bar.update(task, completed=done, total=total))
     console.print(printable(f"Table: {table}"), soft_wrap=True, markup=False, highlight=False)
 
 

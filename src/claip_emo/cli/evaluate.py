@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from claip_emo.cli.options import (
     FaceModelOption,
     JsonOption,
     LabelOrderOption,
+    MissingOption,
     Precision,
     PrecisionOption,
     ThreadsOption,
@@ -25,13 +25,6 @@ from claip_emo.cli.options import (
     begin,
     console,
 )
-
-
-class MissingOption(StrEnum):
-    """What is done about clips that cannot be read."""
-
-    ERROR = "error"
-    SKIP = "skip"
 
 
 def register(app: typer.Typer) -> None:

@@ -34,6 +34,13 @@ class ModalityOption(StrEnum):
     AUDIO = "audio"
 
 
+class MissingOption(StrEnum):
+    """What is done about clips that cannot be read."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
+
 class Precision(StrEnum):
     """In which number format the towers compute."""
 

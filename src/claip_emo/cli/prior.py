@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,8 @@ from claip_emo.cli.options import (
     DeviceOption,
     FaceModelOption,
     JsonOption,
+    MissingOption,
+    ModalityOption,
     ModelOption,
     ThreadsOption,
     begin,
@@ -23,14 +24,6 @@ from claip_emo.cli.options import (
     print_json,
     printable,
 )
-
-
-class ThereOption(StrEnum):
-    """What is there of a clip."""
-
-    AV = "av"
-    VIDEO = "video"
-    AUDIO = "audio"
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +43,7 @@ def prior(
         Path, typer.Option("--out", help="Folder of the corrected model.", metavar="DIR")
     ],
     modality: Annotated[
-        ThereOption,
+        ModalityOption,
         typer.Option("--modality", help="Correct scores of both, of faces or of voices alone."),
     ],
     war_weight: Annotated[
@@ -63,6 +56,10 @@ def prior(
         str | None,
         typer.Option("--split", help="Part of the table; default: every row.", metavar="PART"),
     ] = None,
+    missing: Annotated[
+        MissingOption,
+        typer.Option("--missing", help="What is done about clips that cannot be read."),
+    ] = MissingOption.ERROR,
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
@@ -74,14 +71,15 @@ def prior(
     """Tell a model how frequent each class is where it is used; labelled clips choose how much."""
     begin(threads)
     from claip_emo.evaluation.class_prior import correct
+    from claip_emo.inference.recognizer import MASKS
     from claip_emo.recipe import DataRecipe
 
     try:
         best, tried = correct(
             model,
-            DataRecipe(root=table),
+            DataRecipe(root=table, missing=missing.value),
             out,
-            {"av": "av", "video": "v", "audio": "a"}[modality.value],
+            MASKS[modality.value],
             war_weight=war_weight,
             split=split,
             face_detector=face_detector.value if face_detector else None,
@@ -96,7 +94,7 @@ def prior(
         print_json({"out": str(out), "chosen": asdict(best), "tried": [asdict(s) for s in tried]})
         return
     shown = Table(box=None, header_style="bold")
-    for column in ("strength", "WAR", "UAR", "weighed"):
+    for column in ("strength", "WAR", "UAR", "worth"):
         shown.add_column(column, justify="right")
     for found in tried:
         row = (f"{found.strength:.1f}", *(f"{v:.4f}" for v in (found.war, found.uar, found.worth)))

@@ -211,8 +211,13 @@ def _constructed(sample: Sample) -> ActedVoice:
     )
 
 
-def _emodb(row: Mapping[str, Any], sound: Path) -> ActedVoice:
-    name = Path(row["name"]).stem
+def emodb_spoken(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return name, speaker and manner of one of EmoDB's rows.
+
+    Raises:
+        CorpusError: if it has no name of EmoDB, or columns that say something else.
+    """
+    name = Path(row["name"] or "").stem
     said = EMODB_NAME.fullmatch(name)
     manner = EMODB_CODES.get(said["emotion"]) if said else None
     if said is None or manner is None:
@@ -220,14 +225,19 @@ def _emodb(row: Mapping[str, Any], sound: Path) -> ActedVoice:
     speaker = f"emodb{said['speaker']}"
     _agree("label", row["label"], manner)
     _agree("speaker", row["speaker"], speaker)
+    return name, speaker, manner
+
+
+def _emodb(row: Mapping[str, Any], sound: Path) -> ActedVoice:
+    name, speaker, manner = emodb_spoken(row)
     return ActedVoice(
         name=name,
         speaker=speaker,
         label=manner if manner in SEVEN else None,
         manner=manner,
-        gender=EMODB_GENDERS.get(said["speaker"]),
+        gender=EMODB_GENDERS.get(speaker.removeprefix("emodb")),
         intensity=None,
-        statement=EMODB_STATEMENTS.get(said["sentence"]),
+        statement=EMODB_STATEMENTS.get(name[2:5]),
         language="German",
         samples=_sound(sound),
     )

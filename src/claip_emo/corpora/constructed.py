@@ -16,11 +16,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from claip_emo.corpora.acted_voices import emodb_rows
+from claip_emo.corpora.acted_voices import emodb_rows, emodb_spoken
 from claip_emo.corpora.base import Corpus, CorpusError
 from claip_emo.corpora.table import read_table
 from claip_emo.corpora.voted_faces import read_voted_faces
 from claip_emo.labels import SEVEN
+from claip_emo.pretrain_recipe import SELECT_SPEAKERS, TEST_SPEAKERS
 
 TABLE = "constructed/clips.csv"
 EMODB = "voices_emodb.parquet"
@@ -36,8 +37,8 @@ def write_pairs(
     folder: Path,
     *,
     faces_per_class: int,
-    select_speakers: Collection[str] = ("actor15", "actor16"),
-    test_speakers: Collection[str] = ("actor17", "actor18"),
+    select_speakers: Collection[str] = SELECT_SPEAKERS,
+    test_speakers: Collection[str] = TEST_SPEAKERS,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
@@ -61,27 +62,33 @@ def write_pairs(
         The table, ``folder/pairs.csv``.
 
     Raises:
-        CorpusError: if something is missing or cannot be read.
+        CorpusError: if something is missing or cannot be read, or another table stands in the way.
     """
-    clips = read_table(root / TABLE, labels=SEVEN)
     table = folder / "pairs.csv"
+    if table.exists() and not table.read_text("utf-8", "replace").startswith(",".join(HEADER)):
+        raise CorpusError([f"{table} is there already and no table of pairs; name another folder."])
+    clips = read_table(root / TABLE, labels=SEVEN)
+    if any("face" not in sample.extra for sample in clips):
+        raise CorpusError([f"{root / TABLE} has no column face: which faces its clips show."])
     rng = np.random.default_rng((seed, faces_per_class))
     parts = {**dict.fromkeys(select_speakers, "validation"), **dict.fromkeys(test_speakers, "test")}
     if lacking := set(parts) - {sample.speaker for sample in clips}:
         raise CorpusError([f"{root / TABLE} has no clip of {', '.join(sorted(lacking))}."])
-    shown = {sample.extra.get("face", "") for sample in clips}
+    shown = {sample.extra["face"] for sample in clips}
     folder.mkdir(parents=True, exist_ok=True)
     voices = _voices(clips, set(parts))
     for label, voice in _write_emodb(root / EMODB, folder / "voices"):
         voices[label].append(voice)
     rows: list[Row] = [
-        (_told(sample.path, folder), sample.label, "", sample.speaker or "",
+        (_relative(sample.path, folder), sample.label, "", sample.speaker or "",
          parts.get(sample.speaker or "", "train"))
         for sample in clips
     ]  # fmt: skip
     for face, label in _write_faces(root, folder / "faces", faces_per_class, shown, rng, progress):
         speaker, voice_file = voices[label][int(rng.integers(len(voices[label])))]
-        rows.append((_told(face, folder), label, _told(voice_file, folder), speaker, "train"))
+        rows.append(
+            (_relative(face, folder), label, _relative(voice_file, folder), speaker, "train")
+        )
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([HEADER, *rows])
     _write(table, text.getvalue().encode())
@@ -104,13 +111,24 @@ def _write_emodb(file: Path, folder: Path) -> list[tuple[str, Voice]]:
     """Write the utterances of the seven classes as files; return their classes and speakers."""
     if not file.is_file():
         return []
+    rows = emodb_rows(file)
+    problems, spoken = [], []
+    for row in rows:
+        try:
+            spoken.append(emodb_spoken(row))
+            if not row["audio"]:
+                problems.append(f"{row['name']}: there is no audio.")
+        except CorpusError as error:
+            problems.append(f"{row['name']}: {error}")
+    if problems:
+        raise CorpusError(problems, where=str(file))
     folder.mkdir(exist_ok=True)
     found = []
-    for row in emodb_rows(file):
-        if row["label"] in SEVEN:
-            path = folder / Path(row["name"]).name
-            _write(path, row["audio"] or b"")
-            found.append((row["label"], (row["speaker"], path)))
+    for row, (name, speaker, manner) in zip(rows, spoken, strict=True):
+        if manner in SEVEN:
+            path = folder / f"{name}{Path(row['name']).suffix}"
+            _write(path, row["audio"])
+            found.append((manner, (speaker, path)))
     return found
 
 
@@ -141,7 +159,7 @@ def _write_faces(
     return written
 
 
-def _told(path: Path, folder: Path) -> str:
+def _relative(path: Path, folder: Path) -> str:
     """Return a path as a table in a folder names it; ``..`` of a link is where the link leads."""
     return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix()
 
@@ -149,5 +167,8 @@ def _told(path: Path, folder: Path) -> str:
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,16 +1,19 @@
 """How frequent the classes are where a model is used: a correction of its logits, chosen on clips.
 
-A model that learned from as many clips of each class expects as many. Where neutral faces are ten
-times as frequent as disgusted ones, adding s log p to the logits, p being the classes' shares,
+A model that learned from as many clips of each class, or whose loss weighed them so, expects as
+many. Where neutral faces are ten times as frequent as disgusted ones, adding s log p to the logits,
+p being the classes' shares,
 tells it so (Saerens et al. 2002); with s = 1 it would be right if its logits were log
 probabilities, and s is chosen on clips that were not trained on.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,14 @@ from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.metrics import summarise
 from claip_emo.model.batching import READS, Modality, ModalityError, Scores, score
-from claip_emo.model.checkpoint import CONFIG, resolve, written_whole
+from claip_emo.model.checkpoint import (
+    CONFIG,
+    copy_checkpoint,
+    refuse_to_replace,
+    resolve,
+    written_whole,
+)
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.packaged import copy_checkpoint
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import DataRecipe
 
@@ -127,10 +135,10 @@ def correct(
     processes.join(device)
     with processes.first_goes_first():
         folder = resolve(source)
-        if out.exists() and (not (out / CONFIG).is_file() or out.resolve() == folder.resolve()):
-            raise FileExistsError(
-                f"{out} is there and is no other checkpoint; name another folder."
-            )
+        refuse_to_replace(out, folder)
+        out.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before work
+        if not os.access(out.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "the folder cannot be written into", out.parent)
         model = ClaipEmoModel.from_pretrained(folder).to(pick_device(device))
         if modality not in model.config.modalities:
             raise ModalityError(
@@ -140,11 +148,13 @@ def correct(
         processor = ClaipEmoProcessor.from_pretrained(folder)
         labels = model.config.label_set
         corpus = known_to(labels, read_part(data, split, labels))
+        _check_classes(corpus.counts())
         detector = None
         if "v" in modality:
             detector = make_detector(face_detector or processor.settings.face_detector, face_model)
-    told = dict(model.config.logit_shift or {})
-    model.config.logit_shift = kept = {there: told[there] for there in told if there != modality}
+    former = dict(model.config.logit_shift or {})
+    others = {there: shift for there, shift in former.items() if there != modality}
+    model.config.logit_shift = others
     spec = processor.clip_spec(video="v" in modality, audio="a" in modality)
     lacking: list[str] = []
 
@@ -164,12 +174,17 @@ def correct(
         )  # fmt: skip
     without = {name for part in processes.gather(lacking) for name in part}
     rows = rows.take([row for row, name in enumerate(rows.ids) if name not in without])
-    _check(rows.label_index, list(labels), modality, len(without))
+    if not len(rows):
+        raise CorpusError([f"No clip has {READS[modality]}; name another --modality."])
+    if without:
+        logger.warning("%d clips without %s are left out.", len(without), READS[modality])
+    counts = np.bincount(rows.label_index, minlength=len(labels)).tolist()
+    _check_classes(dict(zip(labels, counts, strict=True)))
     tried = strengths_of(rows.logits, rows.label_index, STRENGTHS, war_weight)
     best = max(tried, key=lambda found: found.worth)
     shift = best.strength * log_shares(rows.label_index, len(labels))
     if processes.is_first():
-        _write(folder, out, {**kept, modality: [round(float(value), 4) for value in shift]})
+        write_shifted(folder, out, {**others, modality: [round(v, 4) for v in shift.tolist()]})
     processes.wait()
     return best, tried
 
@@ -181,13 +196,8 @@ def _lacking(batch: dict[str, Any], modality: Modality) -> list[str]:
     return [batch["ids"][clip] for clip in batch["clip"][~there].unique().tolist()]
 
 
-def _check(truth: NDArray[np.int64], labels: list[str], modality: Modality, lacking: int) -> None:
-    """Refuse clips that cannot tell how frequent the classes are."""
-    if not len(truth):
-        raise CorpusError([f"No clip has {READS[modality]}; name another --modality."])
-    if lacking:
-        logger.warning("%d clips without %s are left out.", lacking, READS[modality])
-    if missing := [name for place, name in enumerate(labels) if place not in truth]:
+def _check_classes(counts: Mapping[str, int]) -> None:
+    if missing := [name for name, count in counts.items() if not count]:
         raise CorpusError(
             [
                 f"There is no clip of {', '.join(missing)}: how frequent a class is cannot be told "
@@ -196,7 +206,8 @@ def _check(truth: NDArray[np.int64], labels: list[str], modality: Modality, lack
         )
 
 
-def _write(folder: Path, out: Path, shift: dict[str, Any]) -> None:
+def write_shifted(folder: Path, out: Path, shift: Mapping[str, Sequence[float]] | None) -> None:
+    """Copy a checkpoint with another ``logit_shift``, whole or not at all."""
     with written_whole(out) as partial:
         copy_checkpoint(folder, partial)
         described = json.loads((folder / CONFIG).read_text("utf-8"))

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 NAMED_AT_MOST = 5  # clips that are left out, in a warning
 WRAPPED = "Caught MediaError in DataLoader worker"
 MEND = (
-    "Mend or leave out these clips: --set data.missing=skip (train) or --missing skip (evaluate) "
+    "Mend or leave out these clips: --set data.missing=skip (train) or --missing skip (others) "
     "leaves out what cannot be read; scores are then of fewer clips."
 )
 

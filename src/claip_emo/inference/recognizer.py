@@ -40,7 +40,8 @@ BATCH_SIZE = 8  # views, 128 frames: four clips of 10 s
 FRAMES_AHEAD = 4  # decoded while faces are sought in those before
 
 ModalityChoice = Literal["av", "video", "audio"]
-_MASKS: dict[str, Modality] = {"av": "av", "video": "v", "audio": "a"}
+MASKS: dict[str, Modality] = {"av": "av", "video": "v", "audio": "a"}
+"""What a user asks for -> what is left unmasked."""
 
 
 class EmotionRecognizer:
@@ -169,7 +170,7 @@ class EmotionRecognizer:
 
     def _mask(self, modality: ModalityChoice) -> Modality:
         """Return what is scored: what is asked for, of what the model reads."""
-        asked, reads = _MASKS[modality], self.model.config.modality
+        asked, reads = MASKS[modality], self.model.config.modality
         if asked == "av":
             return reads
         if reads not in ("av", asked):

@@ -203,11 +203,13 @@ def _encode_frames(model: ClaipEmoModel, processor: ClaipEmoProcessor, frames: T
     encoded = []
     for few in frames.split(_at_once(model.device, FRAMES_AT_ONCE)):
         pixels = processor(frames=few[None])["pixel_values"][0].to(model.head_dtype)
-        encoded.append(see(model, pixels, processor.settings.image_mirrored).to(model.head_dtype))
+        encoded.append(
+            encode_mirrored(model, pixels, processor.settings.image_mirrored).to(model.head_dtype)
+        )
     return torch.cat(encoded)
 
 
-def see(model: ClaipEmoModel, pixels: Tensor, mirrored: bool) -> Tensor:
+def encode_mirrored(model: ClaipEmoModel, pixels: Tensor, mirrored: bool) -> Tensor:
     """Encode frames (frame, channel, S, S), averaged with those of their mirror images if asked."""
     features = model.encode_frames(pixels)
     return (features + model.encode_frames(pixels.flip(-1))) / 2 if mirrored else features

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,8 @@ CONFIG = "config.json"
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 TOWERS = "towers.safetensors"
+SUMS = "SHA256SUMS"
+WEIGHTS = ".safetensors"
 PEFT_PREFIX = "base_model.model."
 TOWER_NAMES = ("vision_tower.", "audio_tower.")
 
@@ -108,17 +110,45 @@ def written_whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, RuntimeError | SafetensorError) and _is_failed_write(error):
+        if isinstance(error, RuntimeError | SafetensorError) and is_failed_write(error):
             raise OSError(
                 errno.ENOSPC, "the file could not be written completely", str(target)
             ) from error
         raise
 
 
-def _is_failed_write(error: Exception) -> bool:
+def is_failed_write(error: Exception) -> bool:
     """Say whether torch or safetensors, which have errors of their own, failed to write."""
     text = str(error)
     return any(sign in text for sign in ("inline_container", "PytorchStreamWriter", "I/O error"))
+
+
+def refuse_to_replace(target: Path, source: Path) -> None:
+    """Check that a folder may be written: it is not there, or another checkpoint.
+
+    Raises:
+        FileExistsError: if it is anything else, which ``written_whole`` would remove.
+    """
+    if target.exists() and not all((target / name).is_file() for name in (CONFIG, ADAPTER)):
+        raise FileExistsError(f"{target} is there and holds no checkpoint; name another folder.")
+    if target.resolve() == source.resolve():
+        raise FileExistsError(f"{target} is the checkpoint itself; name another folder.")
+
+
+def copy_checkpoint(
+    folder: Path, target: Path, *, weights: Callable[[Path, Path], object] = shutil.copyfile
+) -> None:
+    """Copy the files of a checkpoint, but for the sums of what they were; not their permissions.
+
+    Args:
+        folder: the checkpoint.
+        target: an empty folder.
+        weights: what copies a file of weights.
+    """
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS):
+        copy = target / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        (weights if path.suffix == WEIGHTS else shutil.copyfile)(path, copy)
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, get_args
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -92,11 +93,16 @@ class ClaipEmoConfig(PreTrainedConfig):
             raise ValueError("fusion_heads is at least 1 and at most fusion_width.")
 
     def _check_shift(self) -> None:
+        if not isinstance(self.logit_shift or {}, dict):
+            raise ValueError("logit_shift is a mapping from av, v or a to a number per class.")
         for there, shift in (self.logit_shift or {}).items():
             _one_of("a key of logit_shift", there, get_args(Modality))
-            if len(shift) != len(self.labels):
+            numbers = isinstance(shift, list) and all(
+                isinstance(value, int | float) and math.isfinite(value) for value in shift
+            )
+            if not numbers or len(shift) != len(self.labels):
                 raise ValueError(
-                    f"logit_shift[{there}] has {len(shift)} numbers for {len(self.labels)} classes."
+                    f"logit_shift[{there}] must be {len(self.labels)} numbers, one per class."
                 )
 
     @property

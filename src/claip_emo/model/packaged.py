@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from claip_emo.model.checkpoint import CONFIG, CheckpointError, resolve, written_whole
+from claip_emo.model.checkpoint import (
+    CONFIG,
+    SUMS,
+    CheckpointError,
+    copy_checkpoint,
+    refuse_to_replace,
+    resolve,
+    written_whole,
+)
 
 FOLDER = "mini"
-SUMS = "SHA256SUMS"
-WEIGHTS = ".safetensors"
 
 
 def packaged() -> Path:
@@ -52,10 +57,7 @@ def halve(
         FileExistsError: if the target is there and is no checkpoint.
     """
     folder = resolve(source)
-    if target.exists() and not (target / CONFIG).is_file():
-        raise FileExistsError(f"{target} is there and holds no checkpoint; name another folder.")
-    if target.resolve() == folder.resolve():
-        raise FileExistsError(f"{target} is the checkpoint itself; name another folder.")
+    refuse_to_replace(target, folder)
     with written_whole(target) as partial:
         copy_checkpoint(folder, partial, weights=_halve_file)
         for name, text in (("README.md", card), ("LICENSE", licence)):
@@ -63,22 +65,6 @@ def halve(
                 shutil.copyfile(text, partial / name)
         (partial / SUMS).write_text(sums(partial), "utf-8")
     return target
-
-
-def copy_checkpoint(
-    folder: Path, target: Path, *, weights: Callable[[Path, Path], object] = shutil.copyfile
-) -> None:
-    """Copy the files of a checkpoint, but for the sums of what they were; not their permissions.
-
-    Args:
-        folder: the checkpoint.
-        target: an empty folder.
-        weights: what copies a file of weights.
-    """
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS):
-        copy = target / path.relative_to(folder)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        (weights if path.suffix == WEIGHTS else shutil.copyfile)(path, copy)
 
 
 def sums(folder: Path) -> str:
@@ -92,9 +78,12 @@ def sums(folder: Path) -> str:
 
 
 def _halve_file(path: Path, copy: Path) -> None:
-    with safe_open(path, "pt") as stored:
-        state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        metadata = stored.metadata()
+    try:
+        with safe_open(path, "pt") as stored:
+            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            metadata = stored.metadata()
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
     for name, value in state.items():
         if value.dtype == torch.float32:
             state[name] = value.half()

@@ -30,18 +30,23 @@ def refuse_another(recipe: Recipe, out: Path) -> None:
             )
 
 
-def claim(recipe: Recipe, out: Path) -> None:
-    """Write the recipe into the folder, now that it is known to be one that can be trained."""
+def claim(text: str, out: Path) -> bool:
+    """Write a recipe into a folder, now that it is known to be one that can be trained.
+
+    Returns:
+        Whether the folder had none.
+    """
     path = out / RECIPE
     if path.is_file():
-        return
+        return False
     out.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(recipe.to_yaml(), "utf-8")
+        partial.write_text(text, "utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+    return True
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:

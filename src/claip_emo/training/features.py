@@ -26,7 +26,7 @@ from claip_emo.corpora.base import Sample
 from claip_emo.data.cache import picture_settings
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
-from claip_emo.model.batching import see
+from claip_emo.model.batching import encode_mirrored
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.precision import Precision
 from claip_emo.model.processing import ClaipEmoProcessor
@@ -139,7 +139,7 @@ def encode(
             for start in range(0, len(pictures), FRAMES_AT_ONCE):
                 few = pictures[start : start + FRAMES_AT_ONCE][None].to(device)
                 pixels = processor(frames=few)["pixel_values"][0]
-                frames.append(see(model, pixels, mirrored).float().cpu())
+                frames.append(encode_mirrored(model, pixels, mirrored).float().cpu())
             for start in range(0, len(voices), SOUNDS_AT_ONCE):
                 some = voices[start : start + SOUNDS_AT_ONCE]
                 lengths = torch.tensor([len(samples) for samples in some], device=device)

@@ -119,9 +119,15 @@ def train(
         parts = {name: corpus.part(name) for name in ("train", "validation", "test")}
         _check_parts(recipe, parts)
         with processes.first_goes_first():
-            claim(recipe, out)
+            new = claim(recipe.to_yaml(), out)
             _keep_left_out(whole, corpus, state_dir / LEFT_OUT)
-        model, processor = initial_model(recipe, corpus.labels, state_dir)
+        try:
+            model, processor = initial_model(recipe, corpus.labels, state_dir)
+        except Exception:
+            if new:  # the recipe has to be changed: the folder is not bound to this one
+                (state_dir / LEFT_OUT).unlink(missing_ok=True)
+                (out / RECIPE).unlink(missing_ok=True)
+            raise
         precision = resolve_precision(recipe.train.precision, place, model.config)
         datasets = _datasets(recipe, parts, processor, bar)
         seconds = _fit(recipe, model, processor, datasets, out, precision, place, bar)

@@ -25,17 +25,18 @@ from torch.utils.data import DataLoader, default_collate
 
 from claip_emo.corpora.base import CorpusError
 from claip_emo.model.backbones import WEIGHTS
-from claip_emo.model.checkpoint import written_whole
+from claip_emo.model.checkpoint import is_failed_write, written_whole
 from claip_emo.model.precision import has_bf16
 from claip_emo.model.prompts import Role
 from claip_emo.model.towers import DUAL_PREFIX
 from claip_emo.pretrain_recipe import FacesRecipe, PretrainRecipe
 from claip_emo.training.audio_teacher import AudioTeacher
+from claip_emo.training.claim import RECIPE, claim
 from claip_emo.training.pretrain_courses import Course, FaceCourse, Told, VoiceCourse, language_of
-from claip_emo.training.pretrain_network import Learner, Lesson, raised_by
+from claip_emo.training.pretrain_network import Learner, Lesson, logit_adjustment
 from claip_emo.training.pretrain_samples import Key, Shuffled
 
-STATE, HISTORY, METRICS, RECIPE = "state.pt", "history.jsonl", "metrics.json", "recipe.yaml"
+STATE, HISTORY, METRICS = "state.pt", "history.jsonl", "metrics.json"
 WARM_UP = 0.05  # of all steps
 MOMENTUM = 0.9
 LARGEST_GRADIENT = 5.0
@@ -93,8 +94,7 @@ def pretrain(
             teacher = AudioTeacher.from_folder(audio_teacher, layer) if audio_teacher else None
             course = VoiceCourse(recipe, root, tell, teacher=teacher)
         # Only what begins claims the folder: a slip in the command does not.
-        out.mkdir(parents=True, exist_ok=True)
-        kept.write_text(described, "utf-8")
+        claim(described, out)
         done.append(School(course, recipe, out, tell, on_epoch).teach(folder))
     return done
 
@@ -125,7 +125,7 @@ class School:
         settings = course.settings
         self.learner = Learner(
             course.role, settings.tower, recipe.language, course.texts, course.teacher_width,
-            raised_by(course.samples.targets, settings.balance),
+            logit_adjustment(course.samples.targets, settings.balance),
         )  # fmt: skip
         count = len(course.samples)  # type: ignore[arg-type]
         self.order = Shuffled(count, settings.batch_size, recipe.seed)
@@ -216,11 +216,13 @@ class School:
         try:
             torch.save(state, partial)
             os.replace(partial, self.state)
-        except (OSError, RuntimeError) as error:  # torch has errors of its own for a full disk
+        except Exception as error:
             partial.unlink(missing_ok=True)
-            raise OSError(
-                errno.ENOSPC, "the state of the pre-training could not be written", str(self.state)
-            ) from error
+            if isinstance(error, RuntimeError) and is_failed_write(error):  # torch's full disk
+                raise OSError(
+                    errno.ENOSPC, "the file could not be written completely", str(self.state)
+                ) from error
+            raise
 
     def _resume(self) -> int:
         """Take up a saved state; return the first epoch that is left."""
@@ -229,6 +231,8 @@ class School:
             return 0
         try:
             state = torch.load(self.state, weights_only=True)
+        except (OSError, MemoryError):  # the file may be good
+            raise
         except Exception as error:  # what a torn file makes of a zip and a pickle is many types
             raise CorpusError([f"{self.state} cannot be read; delete it to begin anew."]) from error
         self.learner.load_state_dict(state["learner"])

@@ -70,11 +70,11 @@ class Learner(nn.Module):
         recipe: of the language.
         texts: what the tokenizer learns from.
         teacher_width: of the speech encoder's features; 0: there is no teacher.
-        raised: (7,), what the loss of labels adds to the logits, so that what is rare need not be
-            doubted for that; None: nothing.
+        adjustment: (7,), what the loss of labels adds to the logits, so that what is rare need not
+            be doubted for that; None: nothing.
     """
 
-    raised: Tensor
+    adjustment: Tensor
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Learner(nn.Module):
         recipe: LanguageRecipe,
         texts: Sequence[str],
         teacher_width: int = 0,
-        raised: Tensor | None = None,
+        adjustment: Tensor | None = None,
     ):
         """Build everything with random weights."""
         super().__init__()
@@ -98,7 +98,9 @@ class Learner(nn.Module):
         self.language = language(dual_config(config, recipe, self.tokenizer))
         self.head = nn.Linear(width, len(SEVEN))
         nothing = torch.zeros(len(SEVEN))
-        self.register_buffer("raised", nothing if raised is None else raised, persistent=False)
+        self.register_buffer(
+            "adjustment", nothing if adjustment is None else adjustment, persistent=False
+        )
         self.as_pooled = nn.Linear(width, teacher_width) if teacher_width else None
         self.as_frames = nn.Linear(width // 2, teacher_width) if teacher_width else None
 
@@ -117,7 +119,7 @@ class Learner(nn.Module):
             mean, frames = lesson.teacher.mean(dim=-1), lesson.teacher.transpose(1, 2)
             found["pooled"] = functional.mse_loss(self.as_pooled(pooled), mean)
             found["frames"] = functional.mse_loss(self.as_frames(columns.transpose(1, 2)), frames)
-        found["labels"] = soft_loss(self.head(pooled) + self.raised, lesson.targets)
+        found["labels"] = soft_loss(self.head(pooled) + self.adjustment, lesson.targets)
         found["captions"] = self.contrast(pooled, lesson.captions, lesson.matches)
         return {name: loss for name, loss in found.items() if weights.get(name)}
 
@@ -152,7 +154,7 @@ def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return losses.sum() / (total > 0).sum().clamp(min=1)
 
 
-def raised_by(targets: Tensor, balance: float) -> Tensor:
+def logit_adjustment(targets: Tensor, balance: float) -> Tensor:
     """Return what the loss adds to the logits (class,) for targets (sample, class)."""
     shares = targets.sum(dim=0) / targets.sum()
     return balance * shares.clamp(min=1e-6).log()
