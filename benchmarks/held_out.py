@@ -39,9 +39,9 @@ from claip_emo.evaluation.class_prior import write_shifted
 from claip_emo.evaluation.evaluate import evaluate_data
 from claip_emo.evaluation.zero_shot_run import evaluate_zero_shot
 from claip_emo.inference.recognizer import EmotionRecognizer
+from claip_emo.intervals import wilson_interval
 from claip_emo.labels import SEVEN
-from claip_emo.metrics import wilson_interval
-from claip_emo.model.checkpoint import resolve
+from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.packaged import packaged
 from claip_emo.pretrain_recipe import SELECT_SPEAKERS, TEST_SPEAKERS
 from claip_emo.recipe import DataRecipe

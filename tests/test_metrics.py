@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
+from claip_emo.intervals import bootstrap_difference, bootstrap_interval, wilson_interval
 from claip_emo.metrics import (
-    bootstrap_difference,
-    bootstrap_interval,
     confusion_matrix,
     expected_calibration_error,
     reliability,
@@ -16,7 +15,6 @@ from claip_emo.metrics import (
     summarise,
     uar_of,
     war_of,
-    wilson_interval,
 )
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60)

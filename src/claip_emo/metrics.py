@@ -1,4 +1,4 @@
-"""Metrics of classification, in NumPy: confusion matrix -> WAR, UAR, F1, calibration, intervals.
+"""Metrics of classification, in NumPy: confusion matrix -> WAR, UAR, F1, calibration.
 
 WAR (weighted average recall) is the accuracy: the trace of the confusion matrix over its sum. UAR
 (unweighted average recall) is the mean of the classes' recalls, so that rare classes count as much
@@ -7,8 +7,6 @@ as frequent ones.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Statistic = Callable[[Floats], Floats]
-"""Confusion matrices (resample, class, class) -> (resample,), as ``war_of`` and ``uar_of``."""
-
-NORMAL_95 = 1.959964  # deviations on either side that hold 95 % of a normal distribution
-RESAMPLES_AT_ONCE = 500  # bounds the memory where there are many classes
 ROW_SUM_TOLERANCE = 1e-3
 
 
@@ -70,22 +63,6 @@ class Reliability:
     accuracy: Floats
 
 
-def wilson_interval(right: int, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share such as a class's recall (Wilson 1927).
-
-    Args:
-        right: how many of ``count`` are right.
-        count: 0: nothing is known, the interval is all there is.
-    """
-    if not count:
-        return 0.0, 1.0
-    share, squared = right / count, NORMAL_95**2
-    centre = (share + squared / (2 * count)) / (1 + squared / count)
-    half = NORMAL_95 * math.sqrt(share * (1 - share) / count + squared / (4 * count**2))
-    half /= 1 + squared / count
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, num_classes: int) -> Integers:
     """Count true (rows) against predicted (columns) classes.
 
@@ -102,7 +79,7 @@ def confusion_matrix(labels: ArrayLike, predicted: ArrayLike, num_classes: int) 
     """
     if num_classes < 1:
         raise ValueError("num_classes is at least 1.")
-    (true, said), _ = _columns(num_classes, labels=labels, predicted=predicted)
+    (true, said), _ = class_columns(num_classes, labels=labels, predicted=predicted)
     counts = np.bincount(true * num_classes + said, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes).astype(np.int64)
 
@@ -151,70 +128,6 @@ def uar_of(confusion: Floats) -> Floats:
     return np.asarray(recall.sum(axis=-1) / (support > 0).sum(axis=-1), np.float64)
 
 
-def bootstrap_interval(
-    labels: ArrayLike,
-    predicted: ArrayLike,
-    statistic: Statistic,
-    *,
-    num_classes: int | None = None,
-    groups: Sequence[object] | None = None,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the percentile interval of a statistic over resampled clips, or resampled groups.
-
-    Drawing clips with replacement and counting them is one multinomial draw over the cells of the
-    confusion matrix, so that nothing is done clip by clip.
-
-    Args:
-        labels: (clip,), class indices.
-        predicted: (clip,), class indices.
-        statistic: of confusion matrices, as ``war_of``.
-        num_classes: number of classes; None: as many as the indices ask for.
-        groups: (clip,), such as the speaker of each clip: whole groups are drawn. Clips of one
-            person resemble each other, so that the interval over clips alone is too narrow.
-        resamples: number of draws.
-        level: of confidence.
-        seed: of the draws.
-
-    Raises:
-        ValueError: as ``confusion_matrix``, for a level out of range, or for fewer than two groups.
-    """
-    columns, classes = _columns(num_classes, labels=labels, predicted=predicted)
-    cells = [columns[0] * classes + columns[1]]
-    drawn = _resampled(cells, classes, groups, resamples, seed)
-    return _percentiles([statistic(confusion) for (confusion,) in drawn], level)
-
-
-def bootstrap_difference(
-    labels: ArrayLike,
-    first: ArrayLike,
-    second: ArrayLike,
-    statistic: Statistic,
-    *,
-    num_classes: int | None = None,
-    groups: Sequence[object] | None = None,
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Return the interval of statistic(first) - statistic(second), both read on the same clips.
-
-    Two predictions for the same clips are right and wrong together more often than not. Their
-    difference is therefore known better than the two intervals side by side suggest.
-
-    ``first`` and ``second`` are predictions (clip,); all else is as in ``bootstrap_interval``.
-
-    Raises:
-        ValueError: as ``bootstrap_interval``.
-    """
-    columns, classes = _columns(num_classes, labels=labels, first=first, second=second)
-    cells = [columns[0] * classes + said for said in columns[1:]]
-    drawn = _resampled(cells, classes, groups, resamples, seed)
-    return _percentiles([statistic(one) - statistic(other) for one, other in drawn], level)
-
-
 def softmax(logits: ArrayLike, axis: int = -1) -> Floats:
     """Return the softmax of logits, exact for large ones.
 
@@ -249,7 +162,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> 
     scores = np.asarray(probabilities, np.float64)
     if scores.ndim != 2 or not len(scores):
         raise ValueError(f"probabilities must be (clip, class), not {scores.shape}.")
-    true = _indices(labels, scores.shape[1], "labels")
+    true = class_indices(labels, scores.shape[1], "labels")
     if len(true) != len(scores):
         raise ValueError(f"{len(true)} labels and {len(scores)} rows of probabilities.")
     if not is_distribution(scores):
@@ -282,7 +195,12 @@ def is_distribution(scores: Floats) -> bool:
     return bool(near.all() and (scores >= -ROW_SUM_TOLERANCE).all())
 
 
-def _indices(values: ArrayLike, num_classes: int, name: str) -> Integers:
+def class_indices(values: ArrayLike, num_classes: int, name: str) -> Integers:
+    """Check class indices (clip,) and return them as int64.
+
+    Raises:
+        ValueError: naming them, if there are none, or any is no class.
+    """
     array = np.asarray(values)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"{name} must be one index per clip, for at least one clip.")
@@ -293,75 +211,13 @@ def _indices(values: ArrayLike, num_classes: int, name: str) -> Integers:
     return array.astype(np.int64)
 
 
-def _columns(num_classes: int | None, **columns: ArrayLike) -> tuple[list[Integers], int]:
+def class_columns(num_classes: int | None, **columns: ArrayLike) -> tuple[list[Integers], int]:
     """Check columns of class indices against each other; return them and the number of classes."""
     limit = np.iinfo(np.int64).max if num_classes is None else num_classes
-    checked = [_indices(values, limit, name) for name, values in columns.items()]
+    checked = [class_indices(values, limit, name) for name, values in columns.items()]
     for name, values in zip(list(columns)[1:], checked[1:], strict=True):
         if len(values) != len(checked[0]):
             raise ValueError(
                 f"{len(checked[0])} labels and {len(values)} {name}: they must be as many."
             )
     return checked, num_classes or int(max(values.max() for values in checked)) + 1
-
-
-def _resampled(
-    cells: list[Integers],
-    classes: int,
-    groups: Sequence[object] | None,
-    resamples: int,
-    seed: int,
-) -> Iterator[list[Floats]]:
-    """Draw what the clips are made of; yield confusion matrices (part of resamples, class, class).
-
-    A unit is a group, or, without groups, all clips that fall into the same cells: those are
-    exchangeable, and drawing clips one by one draws units in proportion to their sizes.
-    """
-    if resamples < 1:
-        raise ValueError("resamples are at least 1.")
-    clips, size = len(cells[0]), classes**2
-    if groups is None:
-        kinds, count = np.unique(np.stack(cells, axis=1), axis=0, return_counts=True)
-        draws, share = clips, count / clips
-        tables: list[Floats] | None = None
-    else:
-        if len(groups) != clips:
-            raise ValueError(f"{clips} labels and {len(groups)} groups: they must be as many.")
-        names, of_clip = np.unique([str(group) for group in groups], return_inverse=True)
-        draws, kinds = len(names), np.stack(cells, axis=1)
-        if draws < 2:
-            raise ValueError("Resampling groups needs at least two of them.")
-        share = np.full(draws, 1 / draws)
-        tables = [
-            np.bincount(of_clip * size + cell, minlength=draws * size)
-            .reshape(draws, size)
-            .astype(np.float64)
-            for cell in cells
-        ]
-    rng = np.random.default_rng(seed)
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        part = min(RESAMPLES_AT_ONCE, resamples - start)
-        drawn = rng.multinomial(draws, share, size=part)  # (part, unit)
-        counts = (
-            [_sum_by_cell(drawn, column, size) for column in kinds.T]
-            if tables is None
-            else [drawn @ table for table in tables]
-        )
-        yield [count.reshape(part, classes, classes) for count in counts]
-
-
-def _sum_by_cell(drawn: Integers, cell: Integers, size: int) -> Floats:
-    """Add up the draws (resample, unit) of the units that fall into the same cell."""
-    order = np.argsort(cell, kind="stable")
-    present, starts = np.unique(cell[order], return_index=True)
-    counts = np.zeros((len(drawn), size))
-    counts[:, present] = np.add.reduceat(drawn[:, order], starts, axis=1)
-    return counts
-
-
-def _percentiles(values: list[Floats], level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ValueError("The level lies between 0 and 1.")
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(np.concatenate(values), [tail, 100 - tail])
-    return float(low), float(high)

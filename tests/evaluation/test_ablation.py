@@ -13,8 +13,9 @@ from claip_emo.evaluation.ablation import size, summarise_ablation
 from claip_emo.evaluation.ablation_figure import Mark, _apart, draw, to_svg
 from claip_emo.evaluation.ablation_table import ablation_rows, baseline_row
 from claip_emo.evaluation.predictions import Predictions, PredictionsError
+from claip_emo.intervals import bootstrap_difference
 from claip_emo.labels import SEVEN
-from claip_emo.metrics import bootstrap_difference, war_of
+from claip_emo.metrics import war_of
 
 EVIL = "<script>alert(1)</script>"
 AXES = [

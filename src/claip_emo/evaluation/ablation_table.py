@@ -22,7 +22,8 @@ from claip_emo.evaluation.predictions import (
     Predictions,
     PredictionsError,
 )
-from claip_emo.metrics import bootstrap_difference, bootstrap_interval, summarise
+from claip_emo.intervals import bootstrap_difference, bootstrap_interval
+from claip_emo.metrics import summarise
 
 PLAN = "ablation.json"
 RESAMPLES = 2000

@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from claip_emo.intervals import bootstrap_difference, bootstrap_interval
 from claip_emo.labels import LabelSet
 from claip_emo.metrics import (
-    bootstrap_difference,
-    bootstrap_interval,
     is_distribution,
     reliability,
     summarise,
