@@ -44,6 +44,14 @@ def pretrain(
             metavar="DIR",
         ),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            "--init",
+            help="Folder of a former pre-training, whose towers this one begins with.",
+            metavar="DIR",
+        ),
+    ] = None,
     changes: SetOption = None,
     seed: SeedOption = None,
     threads: ThreadsOption = None,
@@ -75,8 +83,9 @@ def pretrain(
     try:
         with progress_bar(console) as bar:
             done = teach(
-                described, folder, audio_teacher=audio_teacher, tell=_tasks(bar), on_epoch=on_epoch
-            )
+                described, folder, audio_teacher=audio_teacher, init=init, tell=_tasks(bar),
+                on_epoch=on_epoch,
+            )  # fmt: skip
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
             "Interrupted. The same command goes on behind the last whole epoch."

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from claip_emo.corpora.base import CorpusError
 from claip_emo.model.backbones import WEIGHTS
-from claip_emo.model.checkpoint import is_failed_write, written_whole
+from claip_emo.model.checkpoint_folder import is_failed_write, written_whole
 from claip_emo.model.precision import has_bf16
 from claip_emo.model.prompts import Role
 from claip_emo.model.towers import DUAL_PREFIX
@@ -59,6 +59,7 @@ def pretrain(
     out: Path,
     *,
     audio_teacher: Path | None = None,
+    init: Path | None = None,
     tell: Told,
     on_epoch: Callable[[Role, Line], None] = lambda role, line: None,
 ) -> list[Pretrained]:
@@ -68,16 +69,20 @@ def pretrain(
         recipe: data, towers, lessons.
         out: folder of the run.
         audio_teacher: folder of a speech encoder that teaches the audio tower; None: nobody does.
+        init: folder of a former pre-training whose towers and text encoders this one begins with;
+            None: all begins at random.
         tell: from what is being done to what is told (done, total).
         on_epoch: told each line of the history.
 
     Raises:
         CorpusError: if faces or voices cannot be read, or ``out`` holds another pre-training.
         TeacherError: if the speech encoder cannot be read.
+        BackboneError: if the towers to begin with cannot be read, or are of other sizes.
     """
     if recipe.data.root is None:
         raise CorpusError(["Name the folder of faces and voices with --data DIR (data.root)."])
     root, described = Path(recipe.data.root), recipe.to_yaml() + f"# teacher: {audio_teacher}\n"
+    described += f"# init: {init}\n" if init else ""
     kept = out / RECIPE
     if kept.is_file() and kept.read_text("utf-8") != described:
         raise CorpusError([f"{out} holds a pre-training with other settings; name another --out."])
@@ -93,9 +98,10 @@ def pretrain(
             layer = recipe.voices.teacher_layer
             teacher = AudioTeacher.from_folder(audio_teacher, layer) if audio_teacher else None
             course = VoiceCourse(recipe, root, tell, teacher=teacher)
+        school = School(course, recipe, out, tell, on_epoch, init=init)
         # Only what begins claims the folder: a slip in the command does not.
         claim(described, out)
-        done.append(School(course, recipe, out, tell, on_epoch).teach(folder))
+        done.append(school.teach(folder))
     return done
 
 
@@ -117,6 +123,8 @@ class School:
         out: Path,
         tell: Told,
         on_epoch: Callable[[Role, Line], None],
+        *,
+        init: Path | None = None,
     ):
         """Build the learner, its optimisers and the average of its weights."""
         self.course, self.recipe, self.tell, self.on_epoch = course, recipe, tell, on_epoch
@@ -127,6 +135,8 @@ class School:
             course.role, settings.tower, recipe.language, course.texts, course.teacher_width,
             logit_adjustment(course.samples.targets, settings.balance),
         )  # fmt: skip
+        if init is not None:
+            self.learner.begin_with(init / course.role)
         count = len(course.samples)  # type: ignore[arg-type]
         self.order = Shuffled(count, settings.batch_size, recipe.seed)
         self.steps = settings.epochs * len(self.order)

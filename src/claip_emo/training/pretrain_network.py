@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,15 +24,18 @@ from transformers import (
 )
 
 from claip_emo.labels import SEVEN
+from claip_emo.model.backbones import BackboneError
+from claip_emo.model.language import LanguageTower
 from claip_emo.model.language_networks import FaceLanguage, VoiceLanguage
 from claip_emo.model.prompts import Role
+from claip_emo.model.resnet import pooled_over_time
 from claip_emo.model.tokenization import byte_pairs
 from claip_emo.model.towers import (
     AUDIO,
     VISION,
     TowerKind,
     build_tower,
-    pooled_over_time,
+    load_tower,
     resnet_columns,
 )
 from claip_emo.pretrain_recipe import LanguageRecipe
@@ -103,6 +107,35 @@ class Learner(nn.Module):
         )
         self.as_pooled = nn.Linear(width, teacher_width) if teacher_width else None
         self.as_frames = nn.Linear(width // 2, teacher_width) if teacher_width else None
+
+    def begin_with(self, folder: Path) -> None:
+        """Take tower, text encoder and tokenizer of a former pre-training; the heads stay new.
+
+        Args:
+            folder: as ``save_tower`` writes it.
+
+        Raises:
+            BackboneError: if it cannot be read, or its sizes are others.
+        """
+        if not (folder / "config.json").is_file():
+            raise BackboneError(
+                f"{folder} holds no tower; --init takes the folder of a former pre-training, which "
+                "holds vision/ or audio/."
+            )
+        language = LanguageTower.from_source(str(folder), self.role)
+        tower = load_tower(str(folder), VISION if self.role == "vision" else AUDIO)
+        mine, other = (
+            {name: tuple(value.shape) for name, value in part.state_dict().items()}
+            for part in (self.tower, tower)
+        )
+        if mine != other:
+            raise BackboneError(
+                f"{folder} holds a tower of other sizes than the recipe's; set its "
+                "faces.tower or voices.tower to those."
+            )
+        self.tower.load_state_dict(tower.state_dict())
+        self.language = language.network.requires_grad_(True)
+        self.tokenizer = language.tokenizer
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return pooled features (batch, width)."""
