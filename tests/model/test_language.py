@@ -20,7 +20,7 @@ from transformers import (
 from claip_emo import ClaipEmoModel
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import BackboneError, LanguageError, configure, resolve
-from claip_emo.model.checkpoint import CheckpointError
+from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.language import LanguageTower, folder_name, language_of, store_language
 from claip_emo.model.prompts import ROLES, WORDS, prompts

@@ -10,7 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from claip_emo import ClaipEmoConfig, ClaipEmoModel
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.checkpoint import CheckpointError
+from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.model.describe import describe_backbone
 
 SMALL = ("tiny", "tiny-clip")

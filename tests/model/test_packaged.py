@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from claip_emo.labels import SEVEN
 from claip_emo.model import packaged
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.checkpoint import CheckpointError
+from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor

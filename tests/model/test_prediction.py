@@ -9,8 +9,8 @@ from claip_emo.labels import SEVEN
 from claip_emo.model import packing
 from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.clip_vit import PackedCLIPVision
+from claip_emo.model.description import TowerError
 from claip_emo.model.htsat import PackedHTSAT
-from claip_emo.model.towers import TowerError
 
 
 def build(backbone: str = "tiny-clip", **settings: object) -> ClaipEmoModel:

@@ -1,6 +1,9 @@
 """The processor against transformers' own CLIP and CLAP front ends."""
 
 import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from PIL import Image
 from transformers import ClapFeatureExtractor
 
 from claip_emo.model.backbones import resolve
-from claip_emo.model.checkpoint import CheckpointError
+from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.model.processing import ClaipEmoProcessor, ProcessorSettings
 
 RATE = 48_000
@@ -128,3 +131,33 @@ def test_the_mode_is_read_from_the_checkpoint(tmp_path) -> None:
 def test_unknown_settings_are_named() -> None:
     with pytest.raises(ValueError, match="did you mean 'num_frames'"):
         ClaipEmoProcessor.for_backbone(resolve("tiny"), num_frame=4)
+
+
+def test_push_to_hub_uploads_the_settings(monkeypatch, tmp_path) -> None:
+    import huggingface_hub
+
+    done = []
+
+    class Api:
+        def __init__(self, token=None):
+            done.append(token)
+
+        def create_repo(self, repo_id, *, private, exist_ok):
+            done.append((private, exist_ok))
+            return SimpleNamespace(repo_id=f"someone/{repo_id}")
+
+        def upload_folder(self, *, repo_id, folder_path, **settings):
+            shutil.copytree(folder_path, tmp_path, dirs_exist_ok=True)
+            done.append((repo_id, settings))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    processor = ClaipEmoProcessor(ProcessorSettings(mel_mode="rand_trunc", num_frames=3))
+    processor.push_to_hub("emotions", token="secret", private=True, revision="v2")
+    assert done == ["secret", (True, True), ("someone/emotions", {"revision": "v2"})]
+    assert ClaipEmoProcessor.from_pretrained(with_config(tmp_path)).settings == processor.settings
+
+
+def with_config(folder: Path) -> Path:
+    """Make a folder look like a checkpoint's."""
+    (folder / "config.json").write_text("{}")
+    return folder

@@ -23,8 +23,9 @@ from claip_emo.model.backbones import (
     missing_files,
     resolve,
 )
+from claip_emo.model.description import TowerError
 from claip_emo.model.processing import ClaipEmoProcessor
-from claip_emo.model.towers import AUDIO, VISION, TowerError, load_tower
+from claip_emo.model.towers import AUDIO, VISION, load_tower
 
 VISION_FIELDS = BACKBONES["tiny-clip"].vision
 AUDIO_FIELDS = BACKBONES["tiny-clip"].audio

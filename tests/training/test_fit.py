@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from claip_emo import ClaipEmoModel, EmotionRecognizer
 from claip_emo.corpora.base import CorpusError
 from claip_emo.evaluation.predictions import Predictions
-from claip_emo.model.checkpoint import CheckpointError
+from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training.fit import train
 from claip_emo.training.trainer import ClaipEmoTrainer, NonFiniteLossError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from claip_emo.model.checkpoint import written_whole
+from claip_emo.model.checkpoint_folder import written_whole
 from claip_emo.recipe_files import parse_recipe
 from claip_emo.training.fit import Interrupted, train
 from claip_emo.training.trainer import ClaipEmoTrainer, newest_checkpoint

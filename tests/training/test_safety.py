@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from claip_emo import ClaipEmoModel, ClaipEmoProcessor
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.checkpoint import CheckpointError
+from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training.fit import Interrupted, train
 from claip_emo.training.initial import continue_from

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,6 +141,17 @@ def overrides_of(
     short = {"data.root": data, "model.backbone": backbone, "train.seed": seed}
     given = [f"{key}={value}" for key, value in short.items() if value is not None]
     return [*(changes or []), *given]
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import without looking for garbage in between: a tenth of the time, and there is none."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def begin(threads: int | None = None) -> None:

@@ -22,6 +22,7 @@ from claip_emo.cli.options import (
     ThreadsOption,
     begin,
     console,
+    importing,
     print_json,
     printable,
 )
@@ -67,10 +68,11 @@ def predict(
 ) -> None:
     """Say which emotion each file shows. A bad file is a row with its error; exit code 1 then."""
     begin(threads)
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    with importing():
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from claip_emo.inference.inputs import expand
-    from claip_emo.inference.recognizer import EmotionRecognizer
+        from claip_emo.inference.inputs import expand
+        from claip_emo.inference.recognizer import EmotionRecognizer
 
     recognizer = EmotionRecognizer.from_pretrained(
         model,

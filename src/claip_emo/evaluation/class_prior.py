@@ -32,7 +32,7 @@ from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.metrics import summarise
 from claip_emo.model.batching import READS, Modality, ModalityError, Scores, score
-from claip_emo.model.checkpoint import (
+from claip_emo.model.checkpoint_folder import (
     CONFIG,
     copy_checkpoint,
     refuse_to_replace,

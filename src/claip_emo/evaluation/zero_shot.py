@@ -17,19 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from claip_emo.labels import LabelError, LabelSet
-from claip_emo.model import checkpoint as store
+from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.backbones import (
     Backbone,
     LanguageError,
     configure,
     resolve,
 )
+from claip_emo.model.checkpoint import load_towers
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.heads import given
 from claip_emo.model.language import LanguageTower, language_of
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.prompts import Role, is_known, prompts
-from claip_emo.model.towers import AUDIO, VISION, kind_of, over_windows
+from claip_emo.model.towers import AUDIO, VISION, kind_of
+from claip_emo.model.waveforms import over_windows
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ class ZeroShotModel(nn.Module):
         config.adaptation = "frozen"
         if config.store_towers and not changed:
             model = ClaipEmoModel(config)
-            store.load_towers(model, folder)
+            load_towers(model, folder)
         else:
             model = ClaipEmoModel.from_backbone(config)
         language = {role: language_of(config, role, folder) for role in roles_of(config)}

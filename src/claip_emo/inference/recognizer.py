@@ -7,7 +7,7 @@ from contextlib import closing, nullcontext
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -28,10 +28,14 @@ from claip_emo.media.clip import SILENT, Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector, make_detector
 from claip_emo.model.batching import READS, Modality, ModalityError, score, stack
-from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.checkpoint_folder import resolve
+from claip_emo.model.folded import load_predictor
 from claip_emo.model.packaged import packaged
 from claip_emo.model.precision import PrecisionChoice, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
+
+if TYPE_CHECKING:
+    from claip_emo.model.batching import Predictor
 
 PREDICT_MAX_FPS = 35.0
 """Above this rate a file is first thinned to 25-30 frames a second, what towers were trained on."""
@@ -57,7 +61,7 @@ class EmotionRecognizer:
 
     def __init__(
         self,
-        model: ClaipEmoModel,
+        model: Predictor,
         processor: ClaipEmoProcessor,
         *,
         face_detector: Literal["auto", "yunet", "haar", "none"] | None = None,
@@ -105,8 +109,9 @@ class EmotionRecognizer:
             ValueError: if there is no such device, or it does not compute in the precision.
         """
         source = packaged() if source is None else source
-        model = ClaipEmoModel.from_pretrained(source, **hub).to(pick_device(device))
-        processor = ClaipEmoProcessor.from_pretrained(source, **hub)
+        folder = resolve(source, **hub)
+        model = load_predictor(folder).to(pick_device(device))
+        processor = ClaipEmoProcessor.from_pretrained(folder)
         return cls(
             model,
             processor,

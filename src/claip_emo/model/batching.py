@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -17,9 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from claip_emo.media.clip import Clip
-from claip_emo.model.configuration import Modality
-from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.description import Modality
 from claip_emo.model.processing import ClaipEmoProcessor
+
+if TYPE_CHECKING:
+    from claip_emo.model.folded import FoldedModel
+    from claip_emo.model.modeling import ClaipEmoModel
+
+    Predictor = ClaipEmoModel | FoldedModel
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 READS = {"av": "faces and voices", "v": "faces", "a": "voices"}
@@ -136,7 +141,7 @@ def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
 
 @torch.inference_mode()
 def score(
-    model: ClaipEmoModel,
+    model: Predictor,
     processor: ClaipEmoProcessor,
     batch: dict[str, Tensor],
     modalities: Iterable[Modality] = ("av",),
@@ -185,7 +190,7 @@ def score(
     return results
 
 
-def _shift(model: ClaipEmoModel, batch: dict[str, Tensor], modality: Modality) -> Tensor:
+def _shift(model: Predictor, batch: dict[str, Tensor], modality: Modality) -> Tensor:
     """Return what the configuration adds to the logits of each view (view, classes)."""
     config = model.config
     shift = torch.zeros(len(batch["clip"]), len(config.labels), dtype=torch.float64)
@@ -198,7 +203,7 @@ def _shift(model: ClaipEmoModel, batch: dict[str, Tensor], modality: Modality) -
     return shift
 
 
-def _encode_frames(model: ClaipEmoModel, processor: ClaipEmoProcessor, frames: Tensor) -> Tensor:
+def _encode_frames(model: Predictor, processor: ClaipEmoProcessor, frames: Tensor) -> Tensor:
     """Encode (frame, S, S, 3) uint8, some at a time, to (frame, width) of the head's type."""
     encoded = []
     for few in frames.split(_at_once(model.device, FRAMES_AT_ONCE)):
@@ -209,14 +214,17 @@ def _encode_frames(model: ClaipEmoModel, processor: ClaipEmoProcessor, frames: T
     return torch.cat(encoded)
 
 
-def encode_mirrored(model: ClaipEmoModel, pixels: Tensor, mirrored: bool) -> Tensor:
+def encode_mirrored(model: Predictor, pixels: Tensor, mirrored: bool) -> Tensor:
     """Encode frames (frame, channel, S, S), averaged with those of their mirror images if asked."""
     features = model.encode_frames(pixels)
     return (features + model.encode_frames(pixels.flip(-1))) / 2 if mirrored else features
 
 
 def _encode_sounds(
-    model: ClaipEmoModel, processor: ClaipEmoProcessor, waveforms: Tensor, lengths: Tensor
+    model: Predictor,
+    processor: ClaipEmoProcessor,
+    waveforms: Tensor,
+    lengths: Tensor,
 ) -> Tensor:
     """Encode (segment, samples), some at a time, to (segment, audio width), float32."""
     encoded = []

@@ -1,162 +1,28 @@
-"""A checkpoint on disk: which file holds what, and how it is written so that it is never half.
-
-``config.json`` (architecture, labels, sources), ``processor_config.json``, ``adapter_config.json``
-and ``adapter_model.safetensors`` (LoRA, temporal module and head, under the names peft gives them),
-and ``towers.safetensors`` where the towers cannot be fetched again unchanged (``language-vision/``
-and ``language-audio/`` hold their text side, see ``language``). Weights are safetensors and the
-rest is JSON or YAML: nothing is ever unpickled.
-"""
+"""The weights of a model in the files of a checkpoint: written and read, and divided among them."""
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from claip_emo.hub import reachable
+from claip_emo.model.checkpoint_folder import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    PEFT_PREFIX,
+    TOWER_NAMES,
+    TOWERS,
+    misfit,
+    misshapen,
+    read_weights,
+)
 from claip_emo.model.towers import lora_config
 
 if TYPE_CHECKING:
     from claip_emo.model.modeling import ClaipEmoModel
-
-CONFIG = "config.json"
-ADAPTER = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
-TOWERS = "towers.safetensors"
-SUMS = "SHA256SUMS"
-WEIGHTS = ".safetensors"
-PEFT_PREFIX = "base_model.model."
-TOWER_NAMES = ("vision_tower.", "audio_tower.")
-
-
-class CheckpointError(ValueError):
-    """A folder or hub id that is no checkpoint, or an incomplete one."""
-
-
-def resolve(source: str | os.PathLike[str], **hub: object) -> Path:
-    """Return the folder of a checkpoint: a run's folder, its ``model/``, or a hub id.
-
-    Raises:
-        CheckpointError: if nothing of the kind is there.
-    """
-    path = Path(source)
-    for folder in (path, path / "model"):
-        if (folder / CONFIG).is_file():
-            return folder
-    if path.exists():
-        hint = (
-            " Its training has not finished: run the same `claip-emo train` command again."
-            if (path / "training_state").is_dir()
-            else ""
-        )
-        raise CheckpointError(
-            f"{path} holds no checkpoint (no {CONFIG} in it or its model/).{hint}"
-        )
-    if not _may_be_hub_id(str(source)):
-        raise CheckpointError(f"{path} does not exist.")
-    try:
-        # Without a network a snapshot in the cache will do.
-        return Path(snapshot_download(str(source), local_files_only=not reachable(), **hub))  # type: ignore[arg-type]
-    except Exception as error:  # the hub's client raises many unrelated types
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{source} is no folder on this machine, and no checkpoint of that id could be had "
-            f"from the hub ({first})."
-        ) from error
-
-
-def _may_be_hub_id(source: str) -> bool:
-    return source.count("/") == 1 and not source.startswith((".", "/", "~", "runs/"))
-
-
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``target`` that takes its place when all is written.
-
-    Files and the folder are synced before the rename. If writing fails (a full disk, a kill), the
-    former ``target`` stays as it was and the temporary folder is removed, at the latest by the next
-    call.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    former = target.parent / f".{target.name}.former"
-    if former.exists() and not target.exists():  # killed between the two renames
-        former.rename(target)
-    prefix = f".{target.name}.partial-"
-    for left_over in target.parent.glob(f"{prefix}*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-    try:
-        yield partial
-        for path in sorted(partial.rglob("*")):  # folders as well: they hold the names
-            _sync(path)
-        partial.chmod(0o755)
-        _sync(partial)
-        shutil.rmtree(former, ignore_errors=True)
-        if target.exists():
-            target.rename(former)
-        partial.rename(target)
-        _sync(target.parent)
-        shutil.rmtree(former, ignore_errors=True)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, RuntimeError | SafetensorError) and is_failed_write(error):
-            raise OSError(
-                errno.ENOSPC, "the file could not be written completely", str(target)
-            ) from error
-        raise
-
-
-def is_failed_write(error: Exception) -> bool:
-    """Say whether torch or safetensors, which have errors of their own, failed to write."""
-    text = str(error)
-    return any(sign in text for sign in ("inline_container", "PytorchStreamWriter", "I/O error"))
-
-
-def refuse_to_replace(target: Path, source: Path) -> None:
-    """Check that a folder may be written: it is not there, or another checkpoint.
-
-    Raises:
-        FileExistsError: if it is anything else, which ``written_whole`` would remove.
-    """
-    if target.exists() and not all((target / name).is_file() for name in (CONFIG, ADAPTER)):
-        raise FileExistsError(f"{target} is there and holds no checkpoint; name another folder.")
-    if target.resolve() == source.resolve():
-        raise FileExistsError(f"{target} is the checkpoint itself; name another folder.")
-
-
-def copy_checkpoint(
-    folder: Path, target: Path, *, weights: Callable[[Path, Path], object] = shutil.copyfile
-) -> None:
-    """Copy the files of a checkpoint, but for the sums of what they were; not their permissions.
-
-    Args:
-        folder: the checkpoint.
-        target: an empty folder.
-        weights: what copies a file of weights.
-    """
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS):
-        copy = target / path.relative_to(folder)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        (weights if path.suffix == WEIGHTS else shutil.copyfile)(path, copy)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_weights(model: ClaipEmoModel, folder: Path) -> None:
@@ -206,21 +72,12 @@ def load_towers(model: ClaipEmoModel, folder: Path) -> None:
 
 
 def _fill(expected: dict[str, Tensor], path: Path) -> None:
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    stored = read_weights(path)
     if stored.keys() != expected.keys():
-        differ = sorted(stored.keys() ^ expected.keys())
-        raise CheckpointError(
-            f"{path} does not fit its {CONFIG}: {len(differ)} names differ, such as {differ[0]}."
-        )
+        raise misfit(path, stored.keys() ^ expected.keys())
     for name, value in stored.items():
         if value.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path} does not fit its {CONFIG}: {name} is {tuple(value.shape)}, expected "
-                f"{tuple(expected[name].shape)}."
-            )
+            raise misshapen(path, name, value.shape, expected[name].shape)
         expected[name].copy_(value)
 
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from transformers import AutoConfig, PreTrainedConfig
 
 from claip_emo.labels import SEVEN, LabelSet
-
-Adaptation = Literal["lora", "frozen", "full"]
-Temporal = Literal["transformer", "mean", "lstm"]
-Fusion = Literal["concat", "sum", "gated", "cross_attention"]
-Modality = Literal["av", "v", "a"]
+from claip_emo.model.description import Described, Modality, one_of
 
 
-class ClaipEmoConfig(PreTrainedConfig):
+class ClaipEmoConfig(Described, PreTrainedConfig):
     """Everything that decides the shape of a model, and where its towers come from.
 
     ``vision_config`` and ``audio_config`` are configurations of transformers' own architectures
@@ -68,7 +63,7 @@ class ClaipEmoConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the towers' configurations from their dictionaries and check the choices."""
         super().__post_init__(**kwargs)
-        _one_of("modality", self.modality, get_args(Modality))
+        one_of("modality", self.modality, get_args(Modality))
         for role, needed in (("vision", self.reads_video), ("audio", self.reads_audio)):
             if not needed:
                 for what in ("config", "source", "revision", "text"):
@@ -83,48 +78,7 @@ class ClaipEmoConfig(PreTrainedConfig):
         self.labels = list(names)
         self.id2label = dict(enumerate(names))
         self.label2id = {name: place for place, name in enumerate(names)}
-        _one_of("adaptation", self.adaptation, get_args(Adaptation))
-        _one_of("temporal", self.temporal, get_args(Temporal))
-        _one_of("fusion", self.fusion, get_args(Fusion))
-        if self.lora_rank < 1 or self.num_frames < 1 or self.temperature <= 0:
-            raise ValueError("lora_rank and num_frames are at least 1, and temperature is above 0.")
-        self._check_shift()
-        if not 1 <= self.fusion_heads <= self.fusion_width:
-            raise ValueError("fusion_heads is at least 1 and at most fusion_width.")
-
-    def _check_shift(self) -> None:
-        if not isinstance(self.logit_shift or {}, dict):
-            raise ValueError("logit_shift is a mapping from av, v or a to a number per class.")
-        for there, shift in (self.logit_shift or {}).items():
-            _one_of("a key of logit_shift", there, get_args(Modality))
-            numbers = isinstance(shift, list) and all(
-                isinstance(value, int | float) and math.isfinite(value) for value in shift
-            )
-            if not numbers or len(shift) != len(self.labels):
-                raise ValueError(
-                    f"logit_shift[{there}] must be {len(self.labels)} numbers, one per class."
-                )
-
-    @property
-    def label_set(self) -> LabelSet:
-        """The classes in the order of the logits."""
-        return LabelSet(self.labels)
-
-    @property
-    def reads_video(self) -> bool:
-        """Whether the model has a vision tower."""
-        return "v" in self.modality
-
-    @property
-    def reads_audio(self) -> bool:
-        """Whether the model has an audio tower."""
-        return "a" in self.modality
-
-    @property
-    def modalities(self) -> tuple[Modality, ...]:
-        """What can be scored: both and each alone (the other masked), or the only one it reads."""
-        every: tuple[Modality, ...] = get_args(Modality)
-        return every if self.modality == "av" else (self.modality,)  # type: ignore[return-value]
+        self.check()
 
 
 def _as_config(value: Any, default_model_type: str) -> PreTrainedConfig:
@@ -132,11 +86,6 @@ def _as_config(value: Any, default_model_type: str) -> PreTrainedConfig:
         return value
     fields = dict(value or {})
     return AutoConfig.for_model(fields.pop("model_type", default_model_type), **fields)
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(known)}.")
 
 
 AutoConfig.register(ClaipEmoConfig.model_type, ClaipEmoConfig)

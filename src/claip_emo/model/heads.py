@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from claip_emo.model.configuration import ClaipEmoConfig
+from claip_emo.model.description import Described
 
 
 class TemporalTransformer(nn.Module):
@@ -222,7 +222,7 @@ def given(features: Tensor) -> Tensor:
     return (features != 0).any(dim=-1, keepdim=True)
 
 
-def build_temporal(config: ClaipEmoConfig, width: int) -> nn.Module:
+def build_temporal(config: Described, width: int) -> nn.Module:
     """Return the temporal module that the configuration names, for frame features of a width."""
     if config.temporal == "mean":
         return MeanPool()
@@ -237,7 +237,7 @@ def build_temporal(config: ClaipEmoConfig, width: int) -> nn.Module:
     )
 
 
-def build_fusion(config: ClaipEmoConfig, audio_width: int, video_width: int) -> nn.Module:
+def build_fusion(config: Described, audio_width: int, video_width: int) -> nn.Module:
     """Return the fusion head that the configuration names.
 
     Args:

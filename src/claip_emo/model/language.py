@@ -33,7 +33,7 @@ from claip_emo.model.backbones import (
     LanguageError,
     explain_missing,
 )
-from claip_emo.model.checkpoint import CheckpointError
+from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.language_networks import NETWORKS, LanguageNetwork
 from claip_emo.model.prompts import ROLES, Role

@@ -14,22 +14,23 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from claip_emo.model import checkpoint as store
 from claip_emo.model.backbones import BackboneError, explain_missing
+from claip_emo.model.checkpoint import load_weights, save_weights
+from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.configuration import ClaipEmoConfig
+from claip_emo.model.description import TowerError
 from claip_emo.model.heads import build_fusion, build_temporal
 from claip_emo.model.prediction import LaidOut
 from claip_emo.model.towers import (
     AUDIO,
     VISION,
-    TowerError,
     adapt,
     build_tower,
     kind_of,
     load_tower,
-    over_windows,
     settle,
 )
+from claip_emo.model.waveforms import over_windows
 
 
 @dataclass
@@ -258,10 +259,10 @@ class ClaipEmoModel(LaidOut, PreTrainedModel):
             BackboneError: if the towers it refers to cannot be had.
         """
         hub = {key: settings.pop(key) for key in ("revision", "token") if key in settings}
-        folder = store.resolve(pretrained_model_name_or_path, **hub)
+        folder = resolve(pretrained_model_name_or_path, **hub)
         config = ClaipEmoConfig.from_pretrained(folder, **settings)
         model = cls(config) if config.store_towers else cls.from_backbone(config)
-        store.load_weights(model, folder)
+        load_weights(model, folder)
         return model.eval()
 
     def save_pretrained(  # type: ignore[override]
@@ -283,7 +284,7 @@ class ClaipEmoModel(LaidOut, PreTrainedModel):
                 "load it again."
             )
         if settings.get("is_main_process", True):
-            store.save_weights(self, Path(save_directory))
+            save_weights(self, Path(save_directory))
         if push_to_hub:
             self.push_to_hub(settings.get("repo_id") or Path(save_directory).name)
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from claip_emo.model.checkpoint import (
+from claip_emo.model.checkpoint_folder import (
     CONFIG,
     SUMS,
     CheckpointError,

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from claip_emo.model.configuration import ClaipEmoConfig
+from claip_emo.model.description import Described
 
 Precision = Literal["fp32", "bf16", "int8"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
@@ -25,7 +25,7 @@ def has_bf16(device: torch.device | str) -> bool:
     return False
 
 
-def best_precision(device: torch.device | str, config: ClaipEmoConfig) -> Literal["fp32", "bf16"]:
+def best_precision(device: torch.device | str, config: Described) -> Literal["fp32", "bf16"]:
     """Return the faster of float32 and bfloat16 for the towers of a model on a device."""
     towers = [
         tower.model_type
@@ -39,7 +39,7 @@ def best_precision(device: torch.device | str, config: ClaipEmoConfig) -> Litera
 
 
 def resolve_precision(
-    choice: PrecisionChoice, device: torch.device | str, config: ClaipEmoConfig
+    choice: PrecisionChoice, device: torch.device | str, config: Described
 ) -> Precision:
     """Return the precision of a choice; ``auto`` is the faster of float32 and bfloat16.
 

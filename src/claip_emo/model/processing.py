@@ -9,51 +9,36 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.audio_utils import mel_filter_bank
-from transformers.utils.hub import PushToHubMixin, cached_file
 
-from claip_emo.hub import reachable
 from claip_emo.media.clip import ClipSpec
-from claip_emo.model import checkpoint as store
-from claip_emo.model.backbones import Backbone
-from claip_emo.model.processor_settings import CLIP_MEAN, CLIP_STD, ProcessorSettings
+from claip_emo.model import checkpoint_folder as store
+from claip_emo.model.mel import mel_filters
+from claip_emo.model.processor_settings import ProcessorSettings
 from claip_emo.model.waveforms import filled, levelled, trimmed, windowed
 
+if TYPE_CHECKING:
+    from claip_emo.model.backbones import Backbone
+
 PROCESSOR_CONFIG = "processor_config.json"
-SEEN = ("image_", "face_")
-"""How the settings begin that belong to a vision tower."""
-HEARD = ("audio_", "mel_", "sampling_", "fft_", "hop")
-"""How the settings begin that belong to an audio tower."""
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 MEL_AT_ONCE = 2  # waveforms; 2.5 to 3 times as fast as a whole batch, and equal bit for bit
 MEL_FLOOR = 1e-10  # ClapFeatureExtractor's smallest power, -100 dB
 
 
-class ClaipEmoProcessor(PushToHubMixin):
+class ClaipEmoProcessor:
     """Turns stacked uint8 frames and waveforms into what the towers take."""
 
     def __init__(self, settings: ProcessorSettings | None = None):
         """Prepare filter bank and window for the given settings (default: CLIP and fused CLAP)."""
         self.settings = settings or ProcessorSettings()
-        fusion = self.settings.mel_mode == "fusion"
-        filters = mel_filter_bank(
-            num_frequency_bins=self.settings.fft_size // 2 + 1,
-            num_mel_filters=self.settings.mel_bins,
-            min_frequency=self.settings.mel_min_hz,
-            max_frequency=self.settings.mel_max_hz,
-            sampling_rate=self.settings.sampling_rate_hz,
-            norm=None if fusion else "slaney",
-            mel_scale="htk" if fusion else "slaney",
-        )
-        self._mel_filters = torch.from_numpy(filters)  # (frequency, mel), float64
+        self._mel_filters = mel_filters(self.settings)  # (frequency, mel), float64
         self._window = torch.hann_window(self.settings.fft_size, dtype=torch.float64)
 
     def clip_spec(self, **overrides: Any) -> ClipSpec:
@@ -194,19 +179,9 @@ class ClaipEmoProcessor(PushToHubMixin):
         Raises:
             ValueError: for an unknown setting or a choice out of range.
         """
-        known = {field.name for field in dataclasses.fields(ProcessorSettings)}
-        if unknown := sorted(changes.keys() - known):
-            near = get_close_matches(unknown[0], known, n=1)
-            hint = (
-                f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}."
-            )
-            raise ValueError(f"model.processor.{unknown[0]}: unknown key{hint}")
-        described = dict(backbone.processor)
-        if backbone.vision_source is not None:
-            described |= _of_source(backbone.vision_source, SEEN, _vision)
-        if backbone.audio_source is not None:
-            described |= _of_source(backbone.audio_source, HEARD, _audio)
-        return cls(ProcessorSettings(**(described | changes)))
+        from claip_emo.model.processor_sources import settings_for  # needs transformers
+
+        return cls(settings_for(backbone, changes))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **settings: Any) -> None:
         """Write ``processor_config.json`` into a folder."""
@@ -216,6 +191,23 @@ class ClaipEmoProcessor(PushToHubMixin):
         (folder / PROCESSOR_CONFIG).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
         if settings.get("push_to_hub"):
             self.push_to_hub(settings.get("repo_id") or folder.name)
+
+    def push_to_hub(self, repo_id: str, **settings: Any) -> None:
+        """Upload ``processor_config.json`` to a repository of the hub, made if it is missing.
+
+        Args:
+            repo_id: of the repository.
+            settings: ``token``, ``revision``, ``commit_message``, ``private``, ``create_pr``.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=settings.pop("token", None))
+        repo_id = api.create_repo(
+            repo_id, private=settings.pop("private", None), exist_ok=True
+        ).repo_id
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            api.upload_folder(repo_id=repo_id, folder_path=folder, **settings)
 
     @classmethod
     def from_pretrained(
@@ -235,55 +227,3 @@ class ClaipEmoProcessor(PushToHubMixin):
             return cls(ProcessorSettings(**described))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise store.CheckpointError(f"{path} cannot be read: {error}") from error
-
-
-def _of_source(
-    source: str, prefixes: tuple[str, ...], read: Callable[[dict[str, Any]], dict[str, Any]]
-) -> dict[str, Any]:
-    """Read what a tower's source says of its input, in this package's file or in transformers'."""
-    own = _described(source, PROCESSOR_CONFIG) or {}
-    if own.get("processor_class") == ClaipEmoProcessor.__name__:
-        return {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in own.items()
-            if name.startswith(prefixes)
-        }
-    theirs = _described(source, "preprocessor_config.json")
-    return read(theirs) if theirs else {}
-
-
-def _described(source: str, file: str) -> dict[str, Any] | None:
-    """Read what a checkpoint says of its own inputs; None where it says nothing (known ids)."""
-    path = cached_file(
-        source,
-        file,
-        local_files_only=not reachable(),
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return json.loads(Path(path).read_text("utf-8")) if path else None
-
-
-def _vision(described: dict[str, Any]) -> dict[str, Any]:
-    size = described.get("crop_size", described.get("size", 224))
-    if isinstance(size, dict):
-        size = size.get("height", size.get("shortest_edge", 224))
-    return {
-        "image_size_px": int(size),
-        "image_mean": tuple(described.get("image_mean", CLIP_MEAN)),
-        "image_std": tuple(described.get("image_std", CLIP_STD)),
-    }
-
-
-def _audio(described: dict[str, Any]) -> dict[str, Any]:
-    ours = {
-        "mel_mode": "truncation",
-        "sampling_rate_hz": "sampling_rate",
-        "audio_s": "max_length_s",
-        "fft_size": "fft_window_size",
-        "hop": "hop_length",
-        "mel_bins": "feature_size",
-        "mel_min_hz": "frequency_min",
-        "mel_max_hz": "frequency_max",
-    }
-    return {name: described[theirs] for name, theirs in ours.items() if theirs in described}

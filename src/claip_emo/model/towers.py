@@ -16,7 +16,6 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.clap.modeling_clap import ClapAudioModel
 from transformers.models.clip.modeling_clip import CLIPVisionModel
@@ -25,20 +24,19 @@ from transformers.models.resnet.modeling_resnet import ResNetModel
 from claip_emo.hub import reachable
 from claip_emo.model import clip_vit, htsat
 from claip_emo.model.configuration import ClaipEmoConfig
+from claip_emo.model.description import TowerError
 from claip_emo.model.precision import Precision
-
-MEL_CENTRE_DB = -40.0  # a log-mel of speech lies between -100 and 20 dB; HTS-AT has a batch norm
-MEL_BINS = 64  # of CLAP's front end
-MEL_SPREAD_DB = 20.0  # for this, a ResNet has nothing at its input
-
+from claip_emo.model.resnet import (
+    columns_of,
+    pooled_over_space,
+    pooled_over_time,
+    scaled,
+    width_of,
+)
 
 PARTS = ("vision", "audio")  # of a two-tower configuration
 DUAL_PREFIX = "vision_model."
 """Of a picture or log-mel encoder in transformers' container for any encoder beside text."""
-
-
-class TowerError(ValueError):
-    """An architecture without an entry, or weights that do not fit it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +94,7 @@ class TowerKind:
 
 
 def _resnet_pooled(tower: nn.Module, pixels: Tensor, checkpointing: bool = False) -> Tensor:
-    # Normalised as CLIP's pooled output is: the temporal module's positions are N(0, 1).
-    pooled = tower(pixel_values=pixels).pooler_output.flatten(1)
-    return functional.layer_norm(pooled, pooled.shape[-1:])
+    return pooled_over_space(tower(pixel_values=pixels).last_hidden_state)
 
 
 def _resnet_over_time(tower: nn.Module, mel: Tensor, checkpointing: bool = False) -> Tensor:
@@ -106,27 +102,8 @@ def _resnet_over_time(tower: nn.Module, mel: Tensor, checkpointing: bool = False
 
 
 def resnet_columns(tower: nn.Module, mel: Tensor) -> Tensor:
-    """Return what a ResNet hears over time, (batch, channel x band, column), of (batch, 1, F, M).
-
-    The coarse frequency axis is kept: pitch lives there.
-    """
-    scaled = (mel - MEL_CENTRE_DB) / MEL_SPREAD_DB
-    maps = tower(pixel_values=scaled).last_hidden_state  # (B, C, time, frequency)
-    return maps.permute(0, 1, 3, 2).flatten(1, 2)
-
-
-def pooled_over_time(columns: Tensor) -> Tensor:
-    """Pool mean and maximum over time, (batch, 2 x channel x band)."""
-    pooled = torch.cat([columns.mean(dim=-1), columns.amax(dim=-1)], dim=-1)
-    return functional.layer_norm(pooled, pooled.shape[-1:])
-
-
-def resnet_side(config: PreTrainedConfig, side: int) -> int:
-    """Return what is left of a side of the input behind the last stage of a ResNet."""
-    stages = len(config.depths) - (0 if config.downsample_in_first_stage else 1)
-    for _ in range(2 + stages):  # the stem halves twice, each further stage once
-        side = (side + 1) // 2
-    return side
+    """Return what a ResNet hears in (batch, 1, F, M) over time, (batch, channel x band, time)."""
+    return columns_of(tower(pixel_values=scaled(mel)).last_hidden_state)
 
 
 VISION: dict[str, TowerKind] = {
@@ -142,7 +119,7 @@ VISION: dict[str, TowerKind] = {
         ResNetModel,
         r".*\.convolution",
         _resnet_pooled,
-        lambda config: config.hidden_sizes[-1],
+        lambda config: width_of(config, "vision"),
         prefix=DUAL_PREFIX,
         memory_format=torch.channels_last,
     ),
@@ -166,19 +143,11 @@ AUDIO: dict[str, TowerKind] = {
         ResNetModel,
         r".*\.convolution",
         _resnet_over_time,
-        lambda config: 2 * config.hidden_sizes[-1] * resnet_side(config, MEL_BINS),
+        lambda config: width_of(config, "audio"),
         prefix=DUAL_PREFIX,
         memory_format=torch.channels_last,
     ),
 }
-
-
-def over_windows(encode: Callable[[Tensor], Tensor], mels: Tensor) -> Tensor:
-    """Encode each window of (batch, window, time, mel) and average to (batch, width)."""
-    batch, windows = mels.shape[:2]
-    if windows == 1:
-        return encode(mels)
-    return encode(mels.flatten(0, 1).unsqueeze(1)).unflatten(0, (batch, windows)).mean(dim=1)
 
 
 def kind_of(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> TowerKind:

@@ -5,6 +5,8 @@ All on the device and in batches; what a checkpoint does not ask for is not done
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -85,3 +87,11 @@ def _framed(waveforms: Tensor, frame: int) -> Tensor:
     """Divide (batch, samples) into (batch, frames, frame), zeros behind the end."""
     missing = -waveforms.shape[1] % frame
     return torch.nn.functional.pad(waveforms, (0, missing)).unflatten(1, (-1, frame))
+
+
+def over_windows(encode: Callable[[Tensor], Tensor], mels: Tensor) -> Tensor:
+    """Encode each window of (batch, window, time, mel) and average to (batch, width)."""
+    batch, windows = mels.shape[:2]
+    if windows == 1:
+        return encode(mels)
+    return encode(mels.flatten(0, 1).unsqueeze(1)).unflatten(0, (batch, windows)).mean(dim=1)

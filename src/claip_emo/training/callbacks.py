@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from claip_emo.data.dataset import DrawSampler
 from claip_emo.evaluation.processes import is_first
 from claip_emo.evaluation.report import read_history
-from claip_emo.model.checkpoint import written_whole
+from claip_emo.model.checkpoint_folder import written_whole
 from claip_emo.training.trainer import BEST, TRAINED
 
 

@@ -29,7 +29,7 @@ from claip_emo.evaluation.run import commit, describe_run, progress_bar, progres
 from claip_emo.evaluation.zero_shot_run import score_beside
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.decode import MediaError
-from claip_emo.model import checkpoint as store
+from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.card import write_card
 from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel

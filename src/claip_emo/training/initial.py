@@ -10,7 +10,7 @@ import torch
 
 from claip_emo.evaluation.processes import first_goes_first, is_first
 from claip_emo.labels import LabelSet
-from claip_emo.model import checkpoint as store
+from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.backbones import Backbone, configure, resolve
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.modeling import ClaipEmoModel

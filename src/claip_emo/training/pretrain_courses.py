@@ -24,7 +24,8 @@ from claip_emo.model.language import LanguageTower
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.processor_settings import ProcessorSettings
 from claip_emo.model.prompts import Role
-from claip_emo.model.towers import over_windows, resnet_side
+from claip_emo.model.resnet import side_of
+from claip_emo.model.waveforms import over_windows
 from claip_emo.pretrain_recipe import FacesRecipe, PretrainRecipe, VoicesRecipe
 from claip_emo.training.audio_teacher import AudioTeacher, pooled
 from claip_emo.training.captions import Captions, draw_captions, every_caption
@@ -162,7 +163,7 @@ class VoiceCourse:
         self.samples = VoiceSamples(
             taught, recipe.voices, self.processor, recipe.seed,
             teacher=None if features is None else standardised(features),
-            columns=resnet_side(
+            columns=side_of(
                 ResNetConfig(**recipe.voices.tower), self.processor.settings.mel_shape[1]
             ),
         )  # fmt: skip

@@ -28,7 +28,7 @@ from claip_emo.data.augment import Augmentation
 from claip_emo.data.dataset import ClipDataset, DrawSampler, collate
 from claip_emo.evaluation.evaluate import predict
 from claip_emo.metrics import summarise
-from claip_emo.model.checkpoint import written_whole
+from claip_emo.model.checkpoint_folder import written_whole
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.precision import Precision
 from claip_emo.model.processing import ClaipEmoProcessor
