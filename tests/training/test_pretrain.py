@@ -196,13 +196,10 @@ def test_towers_are_taken_as_clip_and_clap_are(tmp_path) -> None:
         "per_crop",
     )
     assert (seen.audio_s, seen.audio_window_s, seen.audio_fill) == (0.8, 0.4, "tile")
-    frames = torch.from_numpy(
-        made_faces(tmp_path, "select").pixels[:, None, ..., None].repeat(3, -1)
-    )
-    pixels = processor(frames=frames)["pixel_values"]
+    frames = made_faces(tmp_path, "select").pixels[:, None, ..., None].repeat(3, axis=-1)
+    pixels = processor(frames=torch.from_numpy(frames))["pixel_values"]
     faces = zero_shot.over_time(zero_shot.encode_frames(pixels[:, 0])[:, None])
-    voices = torch.zeros(len(faces), faces.shape[1])
-    right = zero_shot.fuse(faces, voices).argmax(dim=1) == torch.arange(21) % 7
+    right = zero_shot.fuse(faces, torch.zeros_like(faces)).argmax(dim=1) == torch.arange(21) % 7
     best = json.loads((tmp_path / "out" / "vision" / "metrics.json").read_text())
     assert right.float().mean().item() == pytest.approx(best["select"]["zero_shot_war"])
 
