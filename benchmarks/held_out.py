@@ -41,8 +41,7 @@ from claip_emo.evaluation.zero_shot_run import evaluate_zero_shot
 from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.intervals import wilson_interval
 from claip_emo.labels import SEVEN
-from claip_emo.model.checkpoint_folder import resolve
-from claip_emo.model.packaged import packaged
+from claip_emo.model.checkpoint_folder import packaged, resolve
 from claip_emo.pretrain_recipe import SELECT_SPEAKERS, TEST_SPEAKERS
 from claip_emo.recipe import DataRecipe
 

@@ -80,7 +80,7 @@ def measure(options: Options) -> Claim:
     baseline["figure"] = float(np.median(parts))
     details = {
         "backbone": backbone,
-        "detector": recognizer.detector.name if recognizer.detector else None,
+        "detector": recognizer.reader.detector.name if recognizer.reader.detector else None,
         "times": {name: timing.to_dict() for name, timing in timed.items()},
         "over_parts": {"least": float(over.min()), "most": float(over.max())},
         "folder": {name: timing.to_dict(per=files) for name, timing in together.items()},
@@ -107,7 +107,7 @@ def _jobs(recognizer: EmotionRecognizer, film: Path) -> dict[str, Callable[[], A
         return pictures
 
     pictures, clip = decode(), recognizer.load(film)
-    detector = recognizer.detector
+    detector = recognizer.reader.detector
 
     def detect() -> None:
         for picture in pictures if detector is not None else ():

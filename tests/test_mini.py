@@ -15,8 +15,8 @@ from claip_emo.corpora.voted_faces import read_voted_faces
 from claip_emo.labels import SEVEN
 from claip_emo.media.clip import Clip
 from claip_emo.model.batching import score, stack
+from claip_emo.model.checkpoint_folder import SUMS, packaged
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.packaged import SUMS, packaged
 from claip_emo.model.processing import ClaipEmoProcessor
 
 from .conftest import SHARED

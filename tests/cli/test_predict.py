@@ -153,16 +153,16 @@ def test_names_that_stdout_cannot_take(process, run_folder, zoo, tmp_path) -> No
 
 
 def test_whatever_one_file_does_the_others_go_on(command, run_folder, zoo, monkeypatch) -> None:
-    from claip_emo.inference import recognizer
+    from claip_emo.inference import reader
 
-    load = recognizer.load_clip
+    load = reader.load_clip
 
     def broken(path, *rest, **more):
         if "silent" in str(path):
             raise MemoryError
         return load(path, *rest, **more)
 
-    monkeypatch.setattr(recognizer, "load_clip", broken)
+    monkeypatch.setattr(reader, "load_clip", broken)
     files = zoo / "both.mp4", zoo / "silent.mp4", zoo / "sound.wav"
     done = command("predict", *files, "--model", run_folder, "--json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -241,8 +241,8 @@ def test_real_recordings(process, run_folder, model_file) -> None:
 def test_without_a_model_the_one_in_the_box_is_used(
     command, run_folder, clips, monkeypatch
 ) -> None:
-    monkeypatch.setattr("claip_emo.model.packaged.files", lambda name: run_folder)
-    monkeypatch.setattr("claip_emo.model.packaged.FOLDER", "model")
+    monkeypatch.setattr("claip_emo.model.checkpoint_folder.files", lambda name: run_folder)
+    monkeypatch.setattr("claip_emo.model.checkpoint_folder.PACKAGED", "model")
     clip = next(clips.parent.rglob("*.mp4"))
     named = command("predict", clip, "--model", run_folder, "--json")
     boxed = command("predict", clip, "--json")
@@ -256,7 +256,7 @@ def test_without_a_model_the_one_in_the_box_is_used(
 def test_an_installation_without_a_model_asks_for_one(
     command, clips, monkeypatch, tmp_path
 ) -> None:
-    monkeypatch.setattr("claip_emo.model.packaged.files", lambda name: tmp_path)
+    monkeypatch.setattr("claip_emo.model.checkpoint_folder.files", lambda name: tmp_path)
     done = command("predict", next(clips.parent.rglob("*.mp4")))
 
     assert done.returncode == 2

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from claip_emo import ClaipEmoModel, EmotionRecognizer
+from claip_emo.inference import reader as reading
 from claip_emo.inference import recognizer as module
 from claip_emo.inference.pipeline import AbandonedError
 from claip_emo.labels import SEVEN
 from claip_emo.media.decode import MediaError
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.batching import ModalityError
+from claip_emo.model.description import ModalityError
 from claip_emo.model.precision import best_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 
@@ -42,7 +43,7 @@ def made(**changes) -> tuple[ClaipEmoModel, ClaipEmoProcessor]:
 @pytest.fixture(scope="module")
 def recognizer() -> EmotionRecognizer:
     found = EmotionRecognizer(*made(), face_detector="none", precision="fp32")
-    found.detector = Found()
+    found.reader.detector = Found()
     return found
 
 
@@ -136,8 +137,8 @@ def test_only_what_the_towers_fail_on_has_an_error(recognizer, paths, monkeypatc
 
 
 def test_files_are_opened_as_there_is_room(recognizer, paths, monkeypatch) -> None:
-    opened, load = [], module.load_clip
-    monkeypatch.setattr(module, "load_clip", lambda *a, **k: opened.append(a[0]) or load(*a, **k))
+    opened, load = [], reading.load_clip
+    monkeypatch.setattr(reading, "load_clip", lambda *a, **k: opened.append(a[0]) or load(*a, **k))
     taken = itertools.count()
     rows = recognizer.many((paths[1] for _ in taken), batch_size=2)
     next(rows)
@@ -166,7 +167,7 @@ def test_closing_in_the_middle_of_a_file_ends_reading(recognizer, paths, monkeyp
             return super().detect(frame)
 
     monkeypatch.setattr(module, "Pace", Noted)
-    monkeypatch.setattr(recognizer, "detector", Slow())
+    monkeypatch.setattr(recognizer.reader, "detector", Slow())
     rows = recognizer.many([paths[1], paths[0], paths[0], paths[0]], batch_size=1)
     assert next(rows).error is None
     assert begun.wait(5)
@@ -202,15 +203,15 @@ def test_reading_pauses_while_the_cpu_scores(recognizer, paths, monkeypatch) -> 
 
 
 def test_only_a_file_alone_is_decoded_and_looked_at_at_once(recognizer, paths, monkeypatch) -> None:
-    load, depths = module.load_clip, []
+    load, depths = reading.load_clip, []
     monkeypatch.setattr(
-        module,
+        reading,
         "load_clip",
         lambda *given, **how: depths.append(how["frames_ahead"]) or load(*given, **how),
     )
     recognizer(paths[0])
     assert len(list(recognizer.many(paths[:1]))) == 1
-    assert depths == [module.FRAMES_AHEAD] * 2
+    assert depths == [reading.FRAMES_AHEAD] * 2
     assert len(list(recognizer.many(paths[:2]))) == 2
     assert depths[2:] == [0, 0]
     assert list(recognizer.many([])) == []

@@ -9,7 +9,7 @@ from claip_emo.labels import SEVEN
 from claip_emo.media.clip import load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.batching import ModalityError
+from claip_emo.model.description import ModalityError
 from claip_emo.model.processing import ClaipEmoProcessor
 
 from ..media.make_media import ramp, tone, write
@@ -78,4 +78,4 @@ def test_a_model_that_reads_voices_asks_no_detector(recognizer) -> None:
     backbone = resolve("tiny-clip")
     model = ClaipEmoModel(configure(backbone, SEVEN, num_frames=3, modality="a"))
     heard = EmotionRecognizer(model, recognizer.processor, face_detector="haar")
-    assert heard.detector is None
+    assert heard.reader.detector is None

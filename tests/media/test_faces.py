@@ -172,30 +172,6 @@ def test_pictures_of_any_shape_are_looked_at(detector, shape: tuple[int, int]) -
     assert detector.detect(np.zeros((*shape, 3), np.uint8)).shape == (0, 5)
 
 
-def test_haar_looks_closer_only_where_it_sees_nothing() -> None:
-    class Cascade:
-        def __init__(self, found_in: int | None):
-            self.found_in, self.seen = found_in, []
-
-        def detectMultiScale3(self, grey, *_, **__):  # noqa: N802
-            self.seen.append(grey.shape)
-            if len(self.seen) != self.found_in:
-                return np.zeros((0, 4)), None, None
-            return np.array([[10, 20, 40, 40]]), None, np.array([8.0])
-
-    detector, wide = Haar(), np.zeros((720, 1280, 3), np.uint8)
-    for found_in, seen, scale in (
-        (1, [(180, 320)], 4), (2, [(180, 320), (360, 640)], 2), (None, [(180, 320), (360, 640)], 0),
-    ):  # fmt: skip
-        detector._local.cascade = Cascade(found_in)
-        boxes = detector.detect(wide)
-        assert detector._local.cascade.seen == seen
-        assert boxes[:, :4].tolist() == ([[10 * scale, 20 * scale] + 2 * [40 * scale]][: scale > 0])
-    detector._local.cascade = Cascade(None)
-    assert len(detector.detect(np.zeros((240, 320, 3), np.uint8))) == 0
-    assert detector._local.cascade.seen == [(240, 320)]
-
-
 def test_auto_falls_back_on_haar_and_says_that_it_is_weaker(caplog) -> None:
     with caplog.at_level(logging.WARNING):
         assert make_detector("auto").name == "haar"

@@ -10,7 +10,8 @@ from claip_emo import ClaipEmoModel, Clip
 from claip_emo.labels import SEVEN
 from claip_emo.model import batching
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.batching import MODALITIES, ModalityError, score, stack
+from claip_emo.model.batching import MODALITIES, score, stack
+from claip_emo.model.description import ModalityError
 from claip_emo.model.processing import ClaipEmoProcessor
 
 

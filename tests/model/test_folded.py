@@ -16,12 +16,17 @@ from safetensors.torch import load_file, save_file
 from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.checkpoint_folder import ADAPTER, CONFIG, TOWERS, CheckpointError
+from claip_emo.model.checkpoint_folder import (
+    ADAPTER,
+    CONFIG,
+    TOWERS,
+    CheckpointError,
+    packaged,
+)
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.description import Described, TowerError
 from claip_emo.model.folded import FoldedConfig, FoldedModel
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.packaged import packaged
 from claip_emo.model.processing import ClaipEmoProcessor
 
 from ..media.make_media import ramp, tone, write

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from claip_emo.labels import SEVEN
-from claip_emo.model import packaged
+from claip_emo.model import checkpoint_folder, packaged
 from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.model.language import store_language
@@ -93,9 +93,9 @@ def test_no_other_folder_is_overwritten(checkpoint, tmp_path) -> None:
 
 
 def test_an_installation_without_a_model_says_so(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(packaged, "files", lambda name: tmp_path)
+    monkeypatch.setattr(checkpoint_folder, "files", lambda name: tmp_path)
     with pytest.raises(CheckpointError, match="carries no model; name one with --model DIR"):
-        packaged.packaged()
+        checkpoint_folder.packaged()
 
 
 def test_a_torn_file_of_weights_is_named(checkpoint, tmp_path) -> None:

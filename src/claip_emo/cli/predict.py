@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +27,8 @@ from claip_emo.cli.options import (
     print_json,
     printable,
 )
+
+IN_THE_BOX = "The small model that comes with claip-emo is used (--model names another)."
 
 
 def register(app: typer.Typer) -> None:
@@ -69,23 +72,41 @@ def predict(
     """Say which emotion each file shows. A bad file is a row with its error; exit code 1 then."""
     begin(threads)
     with importing():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
         from claip_emo.inference.inputs import expand
-        from claip_emo.inference.recognizer import EmotionRecognizer
-
-    recognizer = EmotionRecognizer.from_pretrained(
-        model,
-        device=device,
+        from claip_emo.inference.reader import Reader, find
+    folder, paths = find(model), expand(files)
+    reader = Reader.of_checkpoint(
+        folder,
         face_detector=face_detector.value if face_detector else None,
         face_model=face_model,
-        precision=precision.value,
     )
-    if model is None:
-        console.print("The small model that comes with claip-emo is used (--model names another).")
-    paths = expand(files)
     failed, shown = False, []
-    progress = Progress(
+    with closing(reader):
+        if len(paths) == 1:
+            reader.begin(paths[0], modality.value)  # while torch is imported
+        with importing():
+            from claip_emo.inference.recognizer import EmotionRecognizer
+        recognizer = EmotionRecognizer.from_pretrained(
+            folder, device=device, precision=precision.value, reader=reader
+        )
+        if model is None:
+            console.print(IN_THE_BOX)
+        rows = recognizer.many(paths, modality=modality.value, batch_size=batch_size)
+        with closing(rows), _progress(len(paths)) as progress:
+            for result in progress.track(rows, total=len(paths)):
+                failed |= result.error is not None
+                if as_json:
+                    print_json(result.to_dict())
+                else:
+                    shown.append(result)
+    if not as_json:
+        _show(shown)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _progress(files: int) -> Progress:
+    return Progress(
         "Recognising",
         BarColumn(),
         MofNCompleteColumn(),
@@ -93,20 +114,8 @@ def predict(
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=len(paths) < 2,
+        disable=files < 2,
     )
-    rows = recognizer.many(paths, modality=modality.value, batch_size=batch_size)
-    with closing(rows), progress:
-        for result in progress.track(rows, total=len(paths)):
-            failed |= result.error is not None
-            if as_json:
-                print_json(result.to_dict())
-            else:
-                shown.append(result)
-    if not as_json:
-        _show(shown)
-    if failed:
-        raise typer.Exit(1)
 
 
 def _show(results: list) -> None:

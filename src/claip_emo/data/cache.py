@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 Half = Literal["pictures", "sound"]
 
-WAY = 2  # in which clips are prepared: raised where the same settings give other pixels or samples
+WAY = 3  # in which clips are prepared: raised where the same settings give other pixels or samples
 JPEG_QUALITY = 95  # with all of the colour: 0.9 of 255 levels off on average, 20 kB at 224 px
 JPEG = [
     *(cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY),

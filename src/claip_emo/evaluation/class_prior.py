@@ -31,7 +31,7 @@ from claip_emo.evaluation.run import progress_bar, progress_task
 from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.metrics import summarise
-from claip_emo.model.batching import READS, Modality, ModalityError, Scores, score
+from claip_emo.model.batching import Scores, score
 from claip_emo.model.checkpoint_folder import (
     CONFIG,
     copy_checkpoint,
@@ -39,6 +39,7 @@ from claip_emo.model.checkpoint_folder import (
     resolve,
     written_whole,
 )
+from claip_emo.model.description import READS, Modality, ModalityError
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import DataRecipe

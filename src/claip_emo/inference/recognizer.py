@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,30 +21,26 @@ from claip_emo.inference.pipeline import (
     batches,
     read_ahead,
 )
+from claip_emo.inference.reader import (
+    FRAMES_AHEAD,
+    DetectorChoice,
+    ModalityChoice,
+    Reader,
+    find,
+)
 from claip_emo.inference.result import EmotionResult, Faces, failed
 from claip_emo.labels import LabelSet
-from claip_emo.media.clip import SILENT, Clip, ClipSpec, load_clip
-from claip_emo.media.decode import MediaError
-from claip_emo.media.faces import FaceDetector, make_detector
-from claip_emo.model.batching import READS, Modality, ModalityError, score, stack
-from claip_emo.model.checkpoint_folder import resolve
+from claip_emo.media.clip import Clip
+from claip_emo.model.batching import score, stack
+from claip_emo.model.description import Modality
 from claip_emo.model.folded import load_predictor
-from claip_emo.model.packaged import packaged
 from claip_emo.model.precision import PrecisionChoice, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 
 if TYPE_CHECKING:
     from claip_emo.model.batching import Predictor
 
-PREDICT_MAX_FPS = 35.0
-"""Above this rate a file is first thinned to 25-30 frames a second, what towers were trained on."""
-
 BATCH_SIZE = 8  # views, 128 frames: four clips of 10 s
-FRAMES_AHEAD = 4  # decoded while faces are sought in those before
-
-ModalityChoice = Literal["av", "video", "audio"]
-MASKS: dict[str, Modality] = {"av": "av", "video": "v", "audio": "a"}
-"""What a user asks for -> what is left unmasked."""
 
 
 class EmotionRecognizer:
@@ -57,6 +52,7 @@ class EmotionRecognizer:
         face_detector: overrides the checkpoint's detector.
         face_model: YuNet's model file, where it is not to come from the hub.
         precision: number format of the towers; ``auto`` is the faster of fp32 and bf16.
+        reader: what reads files, with its detector; None: one is made for the processor.
     """
 
     def __init__(
@@ -64,9 +60,10 @@ class EmotionRecognizer:
         model: Predictor,
         processor: ClaipEmoProcessor,
         *,
-        face_detector: Literal["auto", "yunet", "haar", "none"] | None = None,
+        face_detector: DetectorChoice | None = None,
         face_model: str | Path | None = None,
         precision: PrecisionChoice = "auto",
+        reader: Reader | None = None,
     ):
         """Merge the adapters and make the detector.
 
@@ -77,10 +74,10 @@ class EmotionRecognizer:
         self.precision = resolve_precision(precision, model.device, model.config)
         self.model = model.merge(self.precision)
         self.processor = processor
-        kind = face_detector or processor.settings.face_detector
-        if not model.config.reads_video:
-            kind = "none"
-        self.detector = make_detector(kind, Path(face_model) if face_model else None)
+        self.reader = reader or Reader(
+            processor.settings, model.config.modality, face_detector=face_detector,
+            face_model=face_model,
+        )  # fmt: skip
 
     @classmethod
     def from_pretrained(
@@ -88,9 +85,10 @@ class EmotionRecognizer:
         source: str | Path | None = None,
         *,
         device: str = "auto",
-        face_detector: Literal["auto", "yunet", "haar", "none"] | None = None,
+        face_detector: DetectorChoice | None = None,
         face_model: str | Path | None = None,
         precision: PrecisionChoice = "auto",
+        reader: Reader | None = None,
         **hub: Any,
     ) -> EmotionRecognizer:
         """Load a recogniser from a run's folder, its ``model/``, or a hub id.
@@ -101,6 +99,7 @@ class EmotionRecognizer:
             face_detector: overrides the checkpoint's detector.
             face_model: YuNet's model file, where it is not to come from the hub.
             precision: number format of the towers.
+            reader: what reads files for the same checkpoint, where one was made before.
             hub: what huggingface_hub's ``snapshot_download`` takes, such as ``revision``.
 
         Raises:
@@ -108,8 +107,7 @@ class EmotionRecognizer:
             BackboneError: if the towers it refers to cannot be had.
             ValueError: if there is no such device, or it does not compute in the precision.
         """
-        source = packaged() if source is None else source
-        folder = resolve(source, **hub)
+        folder = find(source, **hub)
         model = load_predictor(folder).to(pick_device(device))
         processor = ClaipEmoProcessor.from_pretrained(folder)
         return cls(
@@ -118,6 +116,7 @@ class EmotionRecognizer:
             face_detector=face_detector,
             face_model=face_model,
             precision=precision,
+            reader=reader,
         )
 
     @property
@@ -150,58 +149,7 @@ class EmotionRecognizer:
             MediaError: if the file yields nothing that the model reads.
             ModalityError: if the model does not read the modality that is asked for.
         """
-        return self._load(path, self._mask(modality), self.detector, FRAMES_AHEAD, audio)
-
-    def _load(
-        self,
-        path: str | Path,
-        mask: Modality,
-        detector: FaceDetector | None,
-        frames_ahead: int,
-        audio: str | Path | None = None,
-    ) -> Clip:
-        spec = self._spec(mask)
-        try:
-            return load_clip(
-                path, spec, detector=detector, audio_path=audio, frames_ahead=frames_ahead
-            )
-        except MediaError:
-            if self.model.config.modality == "av":
-                raise
-            # Is it broken, or has it only what this model does not read?
-            whole = replace(spec, video=True, audio=True)
-            self._check(load_clip(path, whole, audio_path=audio), str(path))
-            raise
-
-    def _mask(self, modality: ModalityChoice) -> Modality:
-        """Return what is scored: what is asked for, of what the model reads."""
-        asked, reads = MASKS[modality], self.model.config.modality
-        if asked == "av":
-            return reads
-        if reads not in ("av", asked):
-            raise ModalityError(
-                f"This model reads {READS[reads]} only; ask for --modality av, which is all it has."
-            )
-        return asked
-
-    def _spec(self, mask: Modality) -> ClipSpec:
-        return self.processor.clip_spec(
-            views="by_duration",
-            max_fps=PREDICT_MAX_FPS,
-            video="v" in mask,
-            audio="a" in mask,
-        )
-
-    def _check(self, clip: Clip, path: str) -> None:
-        """Refuse a clip that has nothing of what a model of one modality reads."""
-        config = self.model.config
-        if (config.reads_video and clip.has_video) or (config.reads_audio and clip.has_audio):
-            return
-        silent = any(warning.startswith(SILENT) for warning in clip.warnings)
-        why = "its sound is silent" if silent else "it has no sound"
-        if config.reads_video:
-            why = "no picture could be found in it"
-        raise MediaError(f"{path}: this model reads {READS[config.modality]} only, and {why}.")
+        return self.reader.load(path, self.reader.mask(modality), audio=audio)
 
     def recognize(
         self, clip: Clip, modality: ModalityChoice = "av", *, path: str | None = None
@@ -212,8 +160,8 @@ class EmotionRecognizer:
             MediaError: if a model of one modality finds nothing of it in the clip.
             ModalityError: if the model does not read the modality that is asked for.
         """
-        self._check(clip, path or clip.path)
-        return self._results([clip], [path or clip.path], self._mask(modality))[0]
+        self.reader.check(clip, path or clip.path)
+        return self._results([clip], [path or clip.path], self.reader.mask(modality))[0]
 
     def many(
         self,
@@ -240,21 +188,22 @@ class EmotionRecognizer:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
-        return self._many(paths, self._mask(modality), batch_size)
+        return self._many(paths, self.reader.mask(modality), batch_size)
 
     def _many(
         self, paths: Iterable[str | Path], mask: Modality, batch_size: int
     ) -> Iterator[EmotionResult]:
         pace = Pace()
-        detector = None if self.detector is None else PacedDetector(self.detector, pace)
+        finds = self.reader.detector
+        detector = None if finds is None else PacedDetector(finds, pace)
         asked = Failing(paths)
         first = list(islice(asked, 2))
         frames_ahead = FRAMES_AHEAD if len(first) == 1 else 0  # several files overlap as they are
 
         def load(path: str | Path) -> Clip:
             pace.wait()
-            clip = self._load(path, mask, detector, frames_ahead)
-            self._check(clip, str(path))
+            clip = self.reader.load(path, mask, detector=detector, frames_ahead=frames_ahead)
+            self.reader.check(clip, str(path))
             return clip
 
         readers = min(torch.get_num_threads(), MOST_READERS)

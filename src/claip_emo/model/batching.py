@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from claip_emo.media.clip import Clip
-from claip_emo.model.description import Modality
+from claip_emo.model.description import READS, Modality, ModalityError
 from claip_emo.model.processing import ClaipEmoProcessor
 
 if TYPE_CHECKING:
@@ -27,16 +27,9 @@ if TYPE_CHECKING:
     Predictor = ClaipEmoModel | FoldedModel
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
-READS = {"av": "faces and voices", "v": "faces", "a": "voices"}
-"""What a model of each modality reads, in words."""
-
 FRAMES_AT_ONCE, SEGMENTS_AT_ONCE = 32, 2
 """As many as the CPU's caches and its allocator are at ease with: their pixels are 19 MB."""
 GPU_FACTOR = 16
-
-
-class ModalityError(ValueError):
-    """A model that reads one modality is asked for scores of the other."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,16 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from claip_emo.hub import reachable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONFIG = "config.json"
 ADAPTER = "adapter_model.safetensors"
@@ -30,6 +33,7 @@ TOWERS = "towers.safetensors"
 SUMS = "SHA256SUMS"
 WEIGHTS = ".safetensors"
 PEFT_PREFIX = "base_model.model."
+PACKAGED = "mini"
 TOWER_NAMES = ("vision_tower.", "audio_tower.")
 
 
@@ -69,6 +73,18 @@ def resolve(source: str | os.PathLike[str], **hub: object) -> Path:
             f"{source} is no folder on this machine, and no checkpoint of that id could be had "
             f"from the hub ({first})."
         ) from error
+
+
+def packaged() -> Path:
+    """Return the folder of the checkpoint that the package carries.
+
+    Raises:
+        CheckpointError: if this installation carries none.
+    """
+    folder = Path(str(files("claip_emo"))) / PACKAGED
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError("This installation carries no model; name one with --model DIR.")
+    return folder
 
 
 def _may_be_hub_id(source: str) -> bool:
@@ -160,6 +176,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if it is missing or broken.
     """
+    from safetensors.torch import load_file  # with it comes torch
+
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -16,6 +16,14 @@ Fusion = Literal["concat", "sum", "gated", "cross_attention"]
 Modality = Literal["av", "v", "a"]
 
 
+READS: dict[str, str] = {"av": "faces and voices", "v": "faces", "a": "voices"}
+"""What a model of each modality reads, in words."""
+
+
+class ModalityError(ValueError):
+    """A model that reads one modality is asked for scores of the other."""
+
+
 class TowerError(ValueError):
     """An architecture without an entry, or weights that do not fit it."""
 

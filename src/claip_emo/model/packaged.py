@@ -1,10 +1,9 @@
-"""The small model that the package carries, and how a checkpoint becomes small enough to carry."""
+"""How a checkpoint becomes small enough for a package to carry it."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -12,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from claip_emo.model.checkpoint_folder import (
-    CONFIG,
     SUMS,
     CheckpointError,
     copy_checkpoint,
@@ -20,20 +18,6 @@ from claip_emo.model.checkpoint_folder import (
     resolve,
     written_whole,
 )
-
-FOLDER = "mini"
-
-
-def packaged() -> Path:
-    """Return the folder of the checkpoint that the package carries.
-
-    Raises:
-        CheckpointError: if this installation carries none.
-    """
-    folder = Path(str(files("claip_emo"))) / FOLDER
-    if not (folder / CONFIG).is_file():
-        raise CheckpointError("This installation carries no model; name one with --model DIR.")
-    return folder
 
 
 def halve(

@@ -20,13 +20,16 @@ from torch.nn import functional
 from claip_emo.media.clip import ClipSpec
 from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.mel import mel_filters
-from claip_emo.model.processor_settings import ProcessorSettings
+from claip_emo.model.processor_settings import (
+    PROCESSOR_CONFIG,
+    ProcessorSettings,
+    read_settings,
+)
 from claip_emo.model.waveforms import filled, levelled, trimmed, windowed
 
 if TYPE_CHECKING:
     from claip_emo.model.backbones import Backbone
 
-PROCESSOR_CONFIG = "processor_config.json"
 GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 MEL_AT_ONCE = 2  # waveforms; 2.5 to 3 times as fast as a whole batch, and equal bit for bit
 MEL_FLOOR = 1e-10  # ClapFeatureExtractor's smallest power, -100 dB
@@ -43,15 +46,7 @@ class ClaipEmoProcessor:
 
     def clip_spec(self, **overrides: Any) -> ClipSpec:
         """Return what must be taken from a file for these towers."""
-        wanted: dict[str, Any] = {
-            "num_frames": self.settings.num_frames,
-            "stride": self.settings.frame_stride,
-            "size_px": self.settings.image_size_px,
-            "audio_s": self.settings.audio_s,
-            "sampling_rate_hz": self.settings.sampling_rate_hz,
-            "face_margin": self.settings.face_margin,
-        }
-        return ClipSpec(**(wanted | overrides))
+        return self.settings.clip_spec(**overrides)
 
     def __call__(
         self,
@@ -218,12 +213,4 @@ class ClaipEmoProcessor:
         Raises:
             CheckpointError: if the file is missing or names unknown settings.
         """
-        path = store.resolve(pretrained_model_name_or_path, **hub) / PROCESSOR_CONFIG
-        try:
-            described = json.loads(path.read_text("utf-8"))
-            described.pop("processor_class", None)
-            for name in ("image_mean", "image_std"):
-                described[name] = tuple(described[name])
-            return cls(ProcessorSettings(**described))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise store.CheckpointError(f"{path} cannot be read: {error}") from error
+        return cls(read_settings(store.resolve(pretrained_model_name_or_path, **hub)))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+from claip_emo.media.spec import ClipSpec
+from claip_emo.model.checkpoint_folder import CheckpointError
+
+PROCESSOR_CONFIG = "processor_config.json"
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/clip-*: preprocessor_config.json
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -99,3 +106,32 @@ class ProcessorSettings:
     def mel_shape(self) -> tuple[int, int, int]:
         """Windows, frames and bins of the log-mel of one view."""
         return self.windows, self.window_samples // self.hop + 1, self.mel_bins
+
+    def clip_spec(self, **overrides: Any) -> ClipSpec:
+        """Return what must be taken from a file for these towers."""
+        wanted: dict[str, Any] = {
+            "num_frames": self.num_frames,
+            "stride": self.frame_stride,
+            "size_px": self.image_size_px,
+            "audio_s": self.audio_s,
+            "sampling_rate_hz": self.sampling_rate_hz,
+            "face_margin": self.face_margin,
+        }
+        return ClipSpec(**(wanted | overrides))
+
+
+def read_settings(folder: Path) -> ProcessorSettings:
+    """Read the settings of a checkpoint's folder.
+
+    Raises:
+        CheckpointError: if the file is missing or names unknown settings.
+    """
+    path = folder / PROCESSOR_CONFIG
+    try:
+        described = json.loads(path.read_text("utf-8"))
+        described.pop("processor_class", None)
+        for name in ("image_mean", "image_std"):
+            described[name] = tuple(described[name])
+        return ProcessorSettings(**described)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error

@@ -13,8 +13,13 @@ from transformers.utils.hub import cached_file
 
 from claip_emo.hub import reachable
 from claip_emo.model.backbones import Backbone
-from claip_emo.model.processing import PROCESSOR_CONFIG, ClaipEmoProcessor
-from claip_emo.model.processor_settings import CLIP_MEAN, CLIP_STD, ProcessorSettings
+from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.model.processor_settings import (
+    CLIP_MEAN,
+    CLIP_STD,
+    PROCESSOR_CONFIG,
+    ProcessorSettings,
+)
 
 SEEN = ("image_", "face_")
 """How the settings begin that belong to a vision tower."""

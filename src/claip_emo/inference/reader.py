@@ -1,0 +1,191 @@
+"""A path becomes a clip as a model wants it: what can be done before torch is there."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from claip_emo.inference.pipeline import Pace, PacedDetector
+from claip_emo.media.clip import SILENT, Clip, ClipSpec, load_clip
+from claip_emo.media.decode import MediaError
+from claip_emo.media.faces import FaceDetector, make_detector
+from claip_emo.model.checkpoint_folder import CONFIG, CheckpointError, packaged, resolve
+from claip_emo.model.description import READS, Modality, ModalityError
+from claip_emo.model.processor_settings import ProcessorSettings, read_settings
+
+PREDICT_MAX_FPS = 35.0
+"""Above this rate a file is first thinned to 25-30 frames a second, what towers were trained on."""
+
+FRAMES_AHEAD = 4  # decoded while faces are sought in those before
+
+DetectorChoice = Literal["auto", "yunet", "haar", "none"]
+ModalityChoice = Literal["av", "video", "audio"]
+MASKS: dict[str, Modality] = {"av": "av", "video": "v", "audio": "a"}
+"""What a user asks for -> what is left unmasked."""
+
+
+class Reader:
+    """Reads what the towers of a model need from files.
+
+    Args:
+        settings: what the towers want to see.
+        reads: the modality of the model.
+        face_detector: overrides the checkpoint's detector.
+        face_model: YuNet's model file, where it is not to come from the hub.
+
+    Attributes:
+        detector: finds faces; None: the middle square is taken, or no picture is read.
+    """
+
+    def __init__(
+        self,
+        settings: ProcessorSettings,
+        reads: Modality,
+        *,
+        face_detector: DetectorChoice | None = None,
+        face_model: str | Path | None = None,
+    ):
+        """Make the detector.
+
+        Raises:
+            FaceModelError: if the detector's model file is missing or broken.
+        """
+        self.settings, self.reads = settings, reads
+        kind = face_detector or settings.face_detector
+        self.detector = make_detector(
+            kind if "v" in reads else "none", Path(face_model) if face_model else None
+        )
+        self._begun: dict[tuple[str, Modality], Future[Clip]] = {}
+        self._pace = Pace()
+
+    @classmethod
+    def of_checkpoint(cls, folder: Path, **choices: Any) -> Reader:
+        """Return the reader of a checkpoint's folder.
+
+        Args:
+            folder: of the checkpoint.
+            choices: ``face_detector`` and ``face_model``.
+
+        Raises:
+            CheckpointError: if the folder is an incomplete checkpoint.
+            FaceModelError: if the detector's model file is missing or broken.
+        """
+        settings = read_settings(folder)
+        try:
+            reads = json.loads((folder / CONFIG).read_text("utf-8")).get("modality", "av")
+        except (OSError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}") from error
+        return cls(settings, reads, **choices)
+
+    def begin(self, path: str | Path, modality: ModalityChoice = "av") -> None:
+        """Read a file in a thread of its own, which ``close`` ends; ``load`` then waits for that.
+
+        Raises:
+            ModalityError: if the model does not read the modality that is asked for.
+        """
+        mask = self.mask(modality)
+        beside, finds = ThreadPoolExecutor(1), self.detector
+        detector = None if finds is None else PacedDetector(finds, self._pace)
+        self._begun[str(path), mask] = beside.submit(
+            self._read, path, mask, detector, FRAMES_AHEAD, None
+        )
+        beside.shutdown(wait=False)  # it ends when that is read
+
+    def close(self) -> None:
+        """Give up what was begun, at the next frame in which a face is sought."""
+        self._pace.end()
+
+    def load(
+        self,
+        path: str | Path,
+        mask: Modality,
+        *,
+        detector: FaceDetector | None = None,
+        frames_ahead: int = FRAMES_AHEAD,
+        audio: str | Path | None = None,
+    ) -> Clip:
+        """Read what the towers need from a file; up to 10 s two views, longer files up to 8.
+
+        Args:
+            path: a video, a sound file, or a folder of frames.
+            mask: what is scored of it.
+            detector: finds faces; None: the reader's own.
+            frames_ahead: as ``load_clip`` takes it.
+            audio: a sound file that belongs to a silent video.
+
+        Raises:
+            MediaError: if the file yields nothing that the model reads.
+        """
+        begun = self._begun.pop((str(path), mask), None)
+        if begun is not None and audio is None:
+            return begun.result()
+        return self._read(path, mask, detector or self.detector, frames_ahead, audio)
+
+    def _read(
+        self,
+        path: str | Path,
+        mask: Modality,
+        detector: FaceDetector | None,
+        frames_ahead: int,
+        audio: str | Path | None,
+    ) -> Clip:
+        spec = self.spec(mask)
+        try:
+            return load_clip(
+                path, spec, detector=detector, audio_path=audio, frames_ahead=frames_ahead
+            )
+        except MediaError:
+            if self.reads == "av":
+                raise
+            # Is it broken, or has it only what this model does not read?
+            whole = replace(spec, video=True, audio=True)
+            self.check(load_clip(path, whole, audio_path=audio), str(path))
+            raise
+
+    def mask(self, modality: ModalityChoice) -> Modality:
+        """Return what is scored: what is asked for, of what the model reads.
+
+        Raises:
+            ModalityError: if the model does not read the modality that is asked for.
+        """
+        asked = MASKS[modality]
+        if asked == "av":
+            return self.reads
+        if self.reads not in ("av", asked):
+            raise ModalityError(
+                f"This model reads {READS[self.reads]} only; ask for --modality av, which is all "
+                "it has."
+            )
+        return asked
+
+    def spec(self, mask: Modality) -> ClipSpec:
+        """Return what is taken from a file."""
+        return self.settings.clip_spec(
+            views="by_duration", max_fps=PREDICT_MAX_FPS, video="v" in mask, audio="a" in mask
+        )
+
+    def check(self, clip: Clip, path: str) -> None:
+        """Refuse a clip that has nothing of what a model of one modality reads.
+
+        Raises:
+            MediaError: saying what it lacks.
+        """
+        if ("v" in self.reads and clip.has_video) or ("a" in self.reads and clip.has_audio):
+            return
+        silent = any(warning.startswith(SILENT) for warning in clip.warnings)
+        why = "its sound is silent" if silent else "it has no sound"
+        if "v" in self.reads:
+            why = "no picture could be found in it"
+        raise MediaError(f"{path}: this model reads {READS[self.reads]} only, and {why}.")
+
+
+def find(source: str | Path | None, **hub: Any) -> Path:
+    """Return the folder of a checkpoint; None is that of the small model in the package.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    return packaged() if source is None else resolve(source, **hub)

@@ -1,0 +1,111 @@
+"""Reading begins before torch is there, once, and ends when nobody waits for it."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from claip_emo.inference import reader as module
+from claip_emo.inference.pipeline import AbandonedError
+from claip_emo.inference.reader import Reader, find
+from claip_emo.media.decode import MediaError
+from claip_emo.model.checkpoint_folder import CheckpointError, packaged
+from claip_emo.model.description import ModalityError
+from claip_emo.model.processor_settings import ProcessorSettings
+
+from ..media.make_media import ramp, tone, write
+
+SETTINGS = ProcessorSettings(num_frames=4, image_size_px=32, audio_s=0.5)
+
+
+@pytest.fixture
+def film(tmp_path):
+    write(tmp_path / "film.mp4", ramp(20), tone(0.8))
+    return tmp_path / "film.mp4"
+
+
+def test_a_file_is_read_without_torch(film) -> None:
+    script = (
+        "import sys\n"
+        "from claip_emo.inference.reader import Reader, find\n"
+        "reader = Reader.of_checkpoint(find(None), face_detector='haar')\n"
+        f"print(reader.load({str(film)!r}, 'av').frames.shape)\n"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    shape, heavy = done.stdout.splitlines()
+    assert shape.startswith("(1, 16, 64, 64, 3)")
+    assert heavy == "[]"
+
+
+def test_what_was_begun_is_read_once(film, monkeypatch) -> None:
+    load, opened = module.load_clip, []
+    monkeypatch.setattr(
+        module, "load_clip", lambda path, *a, **k: opened.append(path) or load(path, *a, **k)
+    )
+    reader = Reader(SETTINGS, "av", face_detector="none")
+    reader.begin(film)
+    begun = reader.load(str(film), "av")
+    assert opened == [film]
+    again = reader.load(film, "av")
+    assert opened == [film, film]
+    np.testing.assert_array_equal(begun.frames, again.frames)
+    np.testing.assert_array_equal(begun.waveforms[0], again.waveforms[0])
+    reader.begin(film, "audio")
+    assert reader.load(film, "v").has_video  # not what was begun
+    assert not reader.load(film, "a").has_video
+    assert len(opened) == 4
+
+
+def test_what_fails_fails_where_it_is_waited_for(tmp_path) -> None:
+    reader = Reader(SETTINGS, "av", face_detector="none")
+    reader.begin(tmp_path / "nowhere.mp4")
+    with pytest.raises(MediaError, match="no such file"):
+        reader.load(tmp_path / "nowhere.mp4", "av")
+
+
+def test_closing_ends_what_was_begun(film) -> None:
+    looked, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        name, seen = "slow", 0
+
+        def detect(self, frame):
+            self.seen += 1
+            looked.set()
+            go_on.wait(20)
+            return np.zeros((0, 5), np.float32)
+
+    reader = Reader(SETTINGS, "av")
+    reader.detector = Slow()
+    reader.begin(film)
+    assert looked.wait(20)
+    reader.close()
+    go_on.set()
+    with pytest.raises(AbandonedError):
+        reader.load(film, "av")
+    assert reader.detector.seen == 1
+
+
+def test_what_the_model_does_not_read_is_told_before_reading(film) -> None:
+    with pytest.raises(ModalityError, match="reads voices only"):
+        Reader(SETTINGS, "a").begin(film, "video")
+    assert Reader(SETTINGS, "a").detector is None
+
+
+def test_an_incomplete_checkpoint_is_named(tmp_path) -> None:
+    assert find(None) == packaged()
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        find(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"processor_config\.json cannot be read"):
+        Reader.of_checkpoint(find(tmp_path))
+    whole = packaged() / "processor_config.json"
+    (tmp_path / "processor_config.json").write_bytes(whole.read_bytes())
+    (tmp_path / "config.json").write_text("[")
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        Reader.of_checkpoint(tmp_path)
