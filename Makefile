@@ -56,6 +56,7 @@ TEACHER ?= ../shared/models/whisper_base_encoder
 
 mini: $(READY)
 	$(BIN)/claip-emo pretrain mini --data $(DATA) --audio-teacher $(TEACHER) --out runs/mini-towers
+	$(BIN)/claip-emo pretrain mini-clear --data $(DATA) --init runs/mini-towers --out runs/mini-clear
 	$(BIN)/claip-emo corpus pairs $(DATA) --out runs/mini-pairs
 	$(BIN)/claip-emo train mini-lora --data runs/mini-pairs/pairs.csv --set data.face_detector=none \
 	  --set data.pairs=redrawn --set data.cache=memory --out runs/mini
@@ -66,6 +67,7 @@ mini: $(READY)
 	  --licence LICENSE-mini --out src/claip_emo/mini
 	@echo "docs/model-card.md tells of former weights until their figures are in it:"
 	@echo "  $(BIN)/python -m benchmarks.held_out --data $(DATA) --out benchmarks/results/held_out.json"
+	@echo "  $(BIN)/python -m benchmarks.held_out_tables"
 
 clean:
 	rm -rf $(VENV) runs build dist

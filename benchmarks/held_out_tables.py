@@ -1,0 +1,120 @@
+"""Write the tables of ``benchmarks/results/held_out.json`` into the documents that show them.
+
+python -m benchmarks.held_out_tables
+
+Each table, and the line of differences, takes the place of the former one of the same beginning, in
+``docs/model-card.md`` and ``docs/results.md``; the text around them is a person's to mend.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parents[1]
+MEASURED = HERE / "benchmarks" / "results" / "held_out.json"
+DOCUMENTS = HERE / "docs" / "model-card.md", HERE / "docs" / "results.md"
+GAINS = "Clip by clip face and voice together are "
+SHOWN = 3  # scores of each recording
+
+
+def main() -> None:
+    """Rewrite both documents; the card must have all of it."""
+    tables = list(blocks(json.loads(MEASURED.read_text("utf-8"))))
+    card, results = (document.read_text("utf-8") for document in DOCUMENTS)
+    DOCUMENTS[0].write_text(rewritten(card, tables), "utf-8")
+    shown = [table for table in tables if table.partition("\n")[0] in results or GAINS in table]
+    DOCUMENTS[1].write_text(rewritten(results, shown), "utf-8")
+
+
+def rewritten(text: str, tables: Iterable[str]) -> str:
+    """Return a text with each table in the place of the one of the same first line.
+
+    Raises:
+        ValueError: if a text has no such table, or several.
+    """
+    for table in tables:
+        first = table.partition("\n")[0]
+        pattern = re.escape(first) + r"(\n\|.*)+"
+        if table.startswith(GAINS):
+            pattern = re.escape(GAINS) + r".*\(WAR, paired\)\."
+        text, count = re.subn(pattern, table.replace("\\", r"\\"), text)
+        if count != 1:
+            raise ValueError(f"{count} tables begin with {first!r}; one is expected.")
+    return text
+
+
+def blocks(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables and the line of differences."""
+    face, pairs, words = found["face"], found["pairs"], found["by_words"]
+    rows = [
+        ("faces of part `test`, face alone", face["n"], face),
+        ("constructed pairs of actors 17 and 18, voice alone", pairs["n"], pairs["audio"]),
+        ("the same, face alone", pairs["n"], pairs["video"]),
+        ("the same, face and voice", pairs["n"], pairs["audiovisual"]),
+    ]
+    yield _table(
+        ("held out", "n", "WAR", "UAR"),
+        [(what, f"{n:,}", _brackets(s["war"]), _brackets(s["uar"])) for what, n, s in rows],
+    )
+    gains = [
+        f"{gain['war']:+.3f} [{gain['interval_95']['war'][0]:+.3f}, "
+        f"{gain['interval_95']['war'][1]:+.3f}] above the {than}"
+        for than, gain in (("face", pairs["gain"]["video"]), ("voice", pairs["gain"]["audio"]))
+    ]
+    yield f"{GAINS}{' and '.join(gains)} (WAR, paired)."
+    yield _table(
+        ("class", "faces of part `test` (n)", "pairs of actors 17 and 18, face and voice (n)"),
+        [
+            (name, *(f"{_brackets(s[name])} ({s[name]['n']})" for s in of_classes))
+            for of_classes in [(face["per_class"], pairs["per_class"])]
+            for name in face["per_class"]
+        ],
+    )
+    alone = (
+        ("faces of part `test`", words["face"]),
+        (
+            "voices of actors 17 and 18",
+            words["pairs"]["audio"],
+        ),
+    )
+    yield _table(
+        ("by words alone", "WAR", "UAR"),
+        [(what, _brackets(s["war"]), _brackets(s["uar"])) for what, s in alone],
+    )
+    yield _table(
+        ("recording", "YuNet: both", "Haar: both", "YuNet: face alone", "voice alone"),
+        _recordings(found["recordings"]),
+    )
+
+
+def _recordings(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    said = {(row["file"], row["detector"], row["used"]): _highest(row["scores"]) for row in found}
+    columns = ("yunet", "av"), ("haar", "av"), ("yunet", "video"), ("yunet", "audio")
+    return [
+        (name.removesuffix(".mp4"), *(said[name, *column] for column in columns))
+        for name in dict.fromkeys(row["file"] for row in found)
+    ]
+
+
+def _highest(scores: dict[str, float]) -> str:
+    ranked = sorted(scores.items(), key=lambda item: -item[1])[:SHOWN]
+    return ", ".join(f"{label} {value:.2f}" for label, value in ranked)
+
+
+def _brackets(told: dict[str, Any]) -> str:
+    low, high = told["interval"]
+    return f"{told['figure']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _table(names: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    lines = [names, ["---"] * len(names), *rows]
+    text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return text.replace("| --- " * len(names) + "|", "|---" * len(names) + "|")
+
+
+if __name__ == "__main__":
+    main()
