@@ -13,7 +13,7 @@ from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.voted_faces import VotedFaces
 from claip_emo.evaluation.zero_shot import ZeroShotModel
 from claip_emo.labels import SEVEN
-from claip_emo.model.backbones import BackboneError, configure, resolve
+from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.language import language_of
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
@@ -320,30 +320,3 @@ def test_what_fails_while_saving_is_called_by_its_name(tmp_path, monkeypatch) ->
     with pytest.raises(PermissionError, match="Permission denied"):
         pretrain(recipe, tmp_path / "out", tell=told)
     assert (tmp_path / "out" / "recipe.yaml").stat().st_mtime_ns == kept
-
-
-def test_a_pre_training_begins_with_a_former_one(tmp_path) -> None:
-    first = pretrain(recipe_of(tmp_path), tmp_path / "first", tell=told)
-    again = recipe_of(tmp_path, seed=5)
-    for part in (again.faces, again.voices):
-        part.epochs, part.learning_rate = 1, 1e-12
-    again.language.text_learning_rate = 1e-12
-    second = pretrain(again, tmp_path / "second", init=tmp_path / "first", tell=told)
-    assert f"# init: {tmp_path / 'first'}" in (tmp_path / "second" / "recipe.yaml").read_text()
-    for former, done in zip(first, second, strict=True):
-        old, new = (load_file(tower.folder / "model.safetensors") for tower in (former, done))
-        assert old.keys() == new.keys()
-        for name, value in old.items():
-            if value.is_floating_point() and "running_" not in name:
-                torch.testing.assert_close(new[name], value, rtol=1e-5, atol=1e-6, msg=name)
-
-
-def test_a_former_tower_that_cannot_be_begun_with_is_refused(tmp_path) -> None:
-    pretrain(recipe_of(tmp_path, data={"roles": ["vision"]}), tmp_path / "first", tell=told)
-    wider = recipe_of(tmp_path, data={"roles": ["vision"]})
-    wider.faces.tower = TOWER | {"embedding_size": 16}
-    with pytest.raises(BackboneError, match="a tower of other sizes"):
-        pretrain(wider, tmp_path / "second", init=tmp_path / "first", tell=told)
-    with pytest.raises(BackboneError, match="nowhere/vision holds no tower"):
-        pretrain(wider, tmp_path / "second", init=tmp_path / "nowhere", tell=told)
-    assert not (tmp_path / "second" / "recipe.yaml").exists()

@@ -164,6 +164,11 @@ def begin(threads: int | None = None) -> None:
     keep_freed_memory()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    use_threads(threads)
+
+
+def use_threads(threads: int | None) -> None:
+    """Let torch compute with so many threads; None: as many as it takes by itself."""
     if threads is not None:
         import torch
 

@@ -26,6 +26,7 @@ from claip_emo.cli.options import (
     importing,
     print_json,
     printable,
+    use_threads,
 )
 
 IN_THE_BOX = "The small model that comes with claip-emo is used (--model names another)."
@@ -70,7 +71,7 @@ def predict(
     threads: ThreadsOption = None,
 ) -> None:
     """Say which emotion each file shows. A bad file is a row with its error; exit code 1 then."""
-    begin(threads)
+    begin()
     with importing():
         from claip_emo.inference.inputs import expand
         from claip_emo.inference.reader import Reader, find
@@ -86,6 +87,7 @@ def predict(
             reader.begin(paths[0], modality.value)  # while torch is imported
         with importing():
             from claip_emo.inference.recognizer import EmotionRecognizer
+        use_threads(threads)
         recognizer = EmotionRecognizer.from_pretrained(
             folder, device=device, precision=precision.value, reader=reader
         )

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from claip_emo.inference.pipeline import Pace, PacedDetector
 from claip_emo.media.clip import SILENT, Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector, make_detector
 from claip_emo.model.checkpoint_folder import CONFIG, CheckpointError, packaged, resolve
-from claip_emo.model.description import READS, Modality, ModalityError
+from claip_emo.model.description import READS, Modality, ModalityError, one_of
 from claip_emo.model.processor_settings import ProcessorSettings, read_settings
 
 PREDICT_MAX_FPS = 35.0
 """Above this rate a file is first thinned to 25-30 frames a second, what towers were trained on."""
 
 FRAMES_AHEAD = 4  # decoded while faces are sought in those before
+LOOKS_EVERY_S = 0.05  # whether who waits for a file is still asked for it
 
 DetectorChoice = Literal["auto", "yunet", "haar", "none"]
 ModalityChoice = Literal["av", "video", "audio"]
@@ -58,8 +60,7 @@ class Reader:
         self.detector = make_detector(
             kind if "v" in reads else "none", Path(face_model) if face_model else None
         )
-        self._begun: dict[tuple[str, Modality], Future[Clip]] = {}
-        self._pace = Pace()
+        self._begun: dict[tuple[str, Modality], tuple[Future[Clip], Pace]] = {}
 
     @classmethod
     def of_checkpoint(cls, folder: Path, **choices: Any) -> Reader:
@@ -76,27 +77,33 @@ class Reader:
         settings = read_settings(folder)
         try:
             reads = json.loads((folder / CONFIG).read_text("utf-8")).get("modality", "av")
+            one_of("modality", reads, get_args(Modality))
         except (OSError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}") from error
         return cls(settings, reads, **choices)
 
     def begin(self, path: str | Path, modality: ModalityChoice = "av") -> None:
-        """Read a file in a thread of its own, which ``close`` ends; ``load`` then waits for that.
+        """Read a file in a thread of its own; ``load`` then waits for that, and ``close`` ends it.
 
         Raises:
             ModalityError: if the model does not read the modality that is asked for.
         """
-        mask = self.mask(modality)
-        beside, finds = ThreadPoolExecutor(1), self.detector
-        detector = None if finds is None else PacedDetector(finds, self._pace)
-        self._begun[str(path), mask] = beside.submit(
-            self._read, path, mask, detector, FRAMES_AHEAD, None
-        )
-        beside.shutdown(wait=False)  # it ends when that is read
+        mask, future, pace = self.mask(modality), Future[Clip](), Pace()
+        detector = None if self.detector is None else PacedDetector(self.detector, pace)
+
+        def read() -> None:
+            try:
+                future.set_result(self._read(path, mask, detector, FRAMES_AHEAD, None))
+            except BaseException as error:  # is raised where the clip is waited for
+                future.set_exception(error)
+
+        self._begun[str(path), mask] = future, pace
+        threading.Thread(target=read, daemon=True, name="claip-emo-reader").start()
 
     def close(self) -> None:
         """Give up what was begun, at the next frame in which a face is sought."""
-        self._pace.end()
+        for _, pace in list(self._begun.values()):
+            pace.end()
 
     def load(
         self,
@@ -106,6 +113,7 @@ class Reader:
         detector: FaceDetector | None = None,
         frames_ahead: int = FRAMES_AHEAD,
         audio: str | Path | None = None,
+        pace: Pace | None = None,
     ) -> Clip:
         """Read what the towers need from a file; up to 10 s two views, longer files up to 8.
 
@@ -115,14 +123,23 @@ class Reader:
             detector: finds faces; None: the reader's own.
             frames_ahead: as ``load_clip`` takes it.
             audio: a sound file that belongs to a silent video.
+            pace: may end the waiting for a file that was begun.
 
         Raises:
             MediaError: if the file yields nothing that the model reads.
+            AbandonedError: if the pace ended.
         """
-        begun = self._begun.pop((str(path), mask), None)
-        if begun is not None and audio is None:
-            return begun.result()
-        return self._read(path, mask, detector or self.detector, frames_ahead, audio)
+        begun = None if audio else self._begun.get((str(path), mask))
+        if begun is None:
+            return self._read(path, mask, detector or self.detector, frames_ahead, audio)
+        try:
+            while not wait([begun[0]], LOOKS_EVERY_S).done:
+                if pace is not None:
+                    pace.wait()
+            return begun[0].result()
+        finally:
+            begun[1].end()
+            self._begun.pop((str(path), mask), None)
 
     def _read(
         self,

@@ -31,6 +31,7 @@ from claip_emo.inference.reader import (
 from claip_emo.inference.result import EmotionResult, Faces, failed
 from claip_emo.labels import LabelSet
 from claip_emo.media.clip import Clip
+from claip_emo.media.faces import FaceDetector
 from claip_emo.model.batching import score, stack
 from claip_emo.model.description import Modality
 from claip_emo.model.folded import load_predictor
@@ -69,11 +70,16 @@ class EmotionRecognizer:
 
         Raises:
             FaceModelError: if the detector's model file is missing or broken.
-            ValueError: if the model's device does not compute in the precision.
+            ValueError: if the model's device does not compute in the precision, or the reader is
+                another model's.
         """
         self.precision = resolve_precision(precision, model.device, model.config)
         self.model = model.merge(self.precision)
         self.processor = processor
+        if reader is not None and (face_detector or face_model):
+            raise ValueError("A reader has its detector; give face_detector to one of them.")
+        if reader is not None and reader.reads != model.config.modality:
+            raise ValueError("The reader is another checkpoint's: it reads another modality.")
         self.reader = reader or Reader(
             processor.settings, model.config.modality, face_detector=face_detector,
             face_model=face_model,
@@ -118,6 +124,15 @@ class EmotionRecognizer:
             precision=precision,
             reader=reader,
         )
+
+    @property
+    def detector(self) -> FaceDetector | None:
+        """What finds faces; None: nothing does."""
+        return self.reader.detector
+
+    @detector.setter
+    def detector(self, detector: FaceDetector | None) -> None:
+        self.reader.detector = detector
 
     @property
     def labels(self) -> LabelSet:
@@ -202,7 +217,9 @@ class EmotionRecognizer:
 
         def load(path: str | Path) -> Clip:
             pace.wait()
-            clip = self.reader.load(path, mask, detector=detector, frames_ahead=frames_ahead)
+            clip = self.reader.load(
+                path, mask, detector=detector, frames_ahead=frames_ahead, pace=pace
+            )
             self.reader.check(clip, str(path))
             return clip
 

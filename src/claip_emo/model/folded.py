@@ -7,7 +7,6 @@ loaded here answers as ``ClaipEmoModel`` does, but for rounding.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -20,8 +19,8 @@ from claip_emo.model.checkpoint_folder import (
     ADAPTER,
     CONFIG,
     PEFT_PREFIX,
+    TOWER_NAMES,
     TOWERS,
-    CheckpointError,
     misfit,
     misshapen,
     read_weights,
@@ -56,9 +55,6 @@ class FoldedConfig(Described):
             if name in self.__annotations__ or name in Described.__annotations__:
                 setattr(self, name, value)
         self.labels = list(LabelSet(self.labels if self.labels is not None else SEVEN))
-        for role in self.roles:
-            sizes = getattr(self, f"{role}_config") or {}
-            setattr(self, f"{role}_config", SimpleNamespace(**sizes))
         self.check()
 
     @property
@@ -72,8 +68,14 @@ class FoldedConfig(Described):
         """Read the configuration of a checkpoint; None if its towers are not ResNets it holds."""
         try:
             found = cls(json.loads((folder / CONFIG).read_text("utf-8")))
-            sizes = [getattr(found, f"{role}_config") for role in found.roles]
-            return found if found.store_towers and all(map(foldable, sizes)) else None
+            if not found.store_towers:
+                return None
+            for role in found.roles:
+                sizes = getattr(found, f"{role}_config")
+                if not foldable(sizes):
+                    return None
+                setattr(found, f"{role}_config", SimpleNamespace(**sizes))
+            return found
         except (OSError, ValueError, TypeError, AttributeError):
             return None  # whoever reads it whole says what is wrong with it
 
@@ -107,25 +109,17 @@ class FoldedModel(nn.Module):
         Raises:
             CheckpointError: if a file is missing, broken, or another model's.
         """
-        adapter = {
-            name.removeprefix(PEFT_PREFIX): value
-            for name, value in read_weights(folder / ADAPTER).items()
+        adapter, stored = read_weights(folder / ADAPTER), read_weights(folder / TOWERS)
+        towers: dict[Role, FoldedResNet] = {
+            role: _folded(folder, config, role, stored, adapter) for role in config.roles
         }
-        stored = read_weights(folder / TOWERS)
-        towers: dict[Role, FoldedResNet] = {}
-        for role in config.roles:
-            state = _taken(stored, f"{role}_tower.") | _taken(adapter, f"{role}_tower.")
-            sizes, scale = getattr(config, f"{role}_config"), config.lora_alpha / config.lora_rank
-            towers[role] = _fitting(
-                folder / TOWERS, lambda s=sizes, r=role, w=state, a=scale: FoldedResNet(s, r, w, a)
-            )
         if stored:
             raise misfit(folder / TOWERS, set(stored))
         model = cls(config, towers)
         wanted = {
-            name: value
+            PEFT_PREFIX + name: value
             for name, value in model.state_dict().items()
-            if not name.startswith(("vision_tower.", "audio_tower."))
+            if not name.startswith(TOWER_NAMES)
         }
         if wanted.keys() != adapter.keys():
             raise misfit(folder / ADAPTER, wanted.keys() ^ adapter.keys())
@@ -187,18 +181,39 @@ def load_predictor(folder: Path) -> Predictor:
     return ClaipEmoModel.from_pretrained(folder)
 
 
+def _folded(
+    folder: Path,
+    config: FoldedConfig,
+    role: Role,
+    stored: dict[str, Tensor],
+    adapter: dict[str, Tensor],
+) -> FoldedResNet:
+    """Take the weights of a tower out of what both files hold, and fold them."""
+    prefix = f"{role}_tower."
+    plain, added = _taken(stored, prefix), _taken(adapter, PEFT_PREFIX + prefix)
+
+    def where(name: str) -> tuple[Path, str]:
+        if ".lora_" in name:
+            return folder / ADAPTER, PEFT_PREFIX + prefix + name
+        return folder / TOWERS, prefix + name
+
+    if wrong := {PEFT_PREFIX + prefix + name for name in added if ".lora_" not in name}:
+        raise misfit(folder / ADAPTER, wrong)
+    lora = None
+    if config.adaptation == "lora":
+        lora = config.lora_rank, config.lora_alpha / config.lora_rank
+    try:
+        return FoldedResNet(getattr(config, f"{role}_config"), role, plain | added, lora)
+    except KeyError as error:
+        found = [where(name) for name in error.args]
+        raise misfit(found[0][0], {name for path, name in found if path == found[0][0]}) from error
+    except ShapeError as error:
+        name, *shapes = error.args
+        path, name = where(name)
+        raise misshapen(path, name, *shapes) from error
+
+
 def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Take out of a state what begins with a prefix; return it without."""
     names = [name for name in state if name.startswith(prefix)]
     return {name.removeprefix(prefix): state.pop(name) for name in names}
-
-
-def _fitting(path: Path, build: Callable[[], FoldedResNet]) -> FoldedResNet:
-    try:
-        return build()
-    except KeyError as error:
-        raise misfit(path, set(error.args)) from error
-    except ShapeError as error:
-        raise misshapen(path, *error.args) from error
-    except AttributeError as error:
-        raise CheckpointError(f"{path.with_name(CONFIG)} lacks sizes: {error}") from error

@@ -187,22 +187,41 @@ class ClaipEmoProcessor:
         if settings.get("push_to_hub"):
             self.push_to_hub(settings.get("repo_id") or folder.name)
 
-    def push_to_hub(self, repo_id: str, **settings: Any) -> None:
-        """Upload ``processor_config.json`` to a repository of the hub, made if it is missing.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str = "Upload processor",
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> Any:
+        """Upload ``processor_config.json`` to a repository of the hub.
 
         Args:
-            repo_id: of the repository.
-            settings: ``token``, ``revision``, ``commit_message``, ``private``, ``create_pr``.
+            repo_id: of the repository, which is made if it is missing.
+            commit_message: of the commit.
+            private: whether a new repository is private; None: as its owner's are.
+            token: of the hub; None: the one that is stored.
+            revision: branch, which is made if it is missing; None: ``main``.
+            create_pr: whether to open a pull request instead.
+
+        Returns:
+            The hub's ``CommitInfo``.
         """
         from huggingface_hub import HfApi
 
-        api = HfApi(token=settings.pop("token", None))
-        repo_id = api.create_repo(
-            repo_id, private=settings.pop("private", None), exist_ok=True
-        ).repo_id
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None and not revision.startswith("refs/pr"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            api.upload_folder(repo_id=repo_id, folder_path=folder, **settings)
+            return api.upload_folder(
+                repo_id=repo_id, folder_path=folder, commit_message=commit_message,
+                revision=revision, create_pr=create_pr,
+            )  # fmt: skip
 
     @classmethod
     def from_pretrained(

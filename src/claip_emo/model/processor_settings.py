@@ -81,6 +81,11 @@ class ProcessorSettings:
             raise ValueError(f"Unknown image_normalisation {self.image_normalisation!r}.")
         if self.audio_fill not in ("repeatpad", "tile"):
             raise ValueError(f"audio_fill is repeatpad or tile, not {self.audio_fill!r}.")
+        if not 0 <= self.mel_min_hz < self.mel_max_hz:
+            raise ValueError(
+                f"mel_min_hz lies below mel_max_hz ({self.mel_max_hz:g}), from 0 on; it is "
+                f"{self.mel_min_hz:g}."
+            )
         if self.audio_window_s is not None and not 0 < self.audio_window_s <= self.audio_s:
             raise ValueError(
                 f"audio_window_s lies between 0 and audio_s ({self.audio_s:g}); it is "

@@ -63,9 +63,24 @@ def width_of(config: Any, role: str) -> int:
     return width if role == "vision" else 2 * width * side_of(config, MEL_BINS)
 
 
-def foldable(config: Any) -> bool:
-    """Say whether a tower's configuration is of a ResNet that ``FoldedResNet`` knows."""
-    return config.model_type == "resnet" and config.hidden_act == "relu"
+def foldable(described: Mapping[str, Any]) -> bool:
+    """Say whether a tower's configuration is of a ResNet that ``FoldedResNet`` knows, spelled out.
+
+    Args:
+        described: as config.json has it.
+    """
+    choices = {"model_type": ("resnet",), "hidden_act": ("relu",),
+               "layer_type": ("basic", "bottleneck"), "downsample_in_first_stage": (False, True),
+               "downsample_in_bottleneck": (False, True)}  # fmt: skip
+    sizes = [described.get(name) for name in ("num_channels", "embedding_size")]
+    lists = [described.get(name) for name in ("depths", "hidden_sizes")]
+    if not all(isinstance(found, list) and found for found in lists):
+        return False
+    return (
+        all(described.get(name) in known for name, known in choices.items())
+        and all(type(size) is int and size > 0 for size in (*sizes, *lists[0], *lists[1]))
+        and len(lists[0]) == len(lists[1])
+    )
 
 
 class FoldedConvolution(nn.Module):
@@ -113,9 +128,9 @@ class FoldedResNet(nn.Module):
     Args:
         config: sizes of transformers' ResNet.
         role: ``vision`` or ``audio``.
-        state: weights under transformers' names; with ``X.lora_A.weight`` and ``X.lora_B.weight``
-            beside ``X.weight`` where LoRA is not merged.
-        lora_scale: alpha / rank.
+        state: weights under transformers' names; where LoRA is not merged, ``X.lora_A.weight``
+            and ``X.lora_B.weight`` stand beside the ``X.weight`` of every convolution.
+        lora: rank and alpha / rank of these; None: there is none.
 
     Raises:
         KeyError: with the names that are missing or too many.
@@ -123,12 +138,16 @@ class FoldedResNet(nn.Module):
     """
 
     def __init__(
-        self, config: Any, role: str, state: Mapping[str, Tensor], lora_scale: float = 1.0
+        self,
+        config: Any,
+        role: str,
+        state: Mapping[str, Tensor],
+        lora: tuple[int, float] | None = None,
     ):
         """Fold the weights; they are left as they are."""
         super().__init__()
         self.role = role
-        folding = _Folding(state, lora_scale)
+        folding = _Folding(state, lora)
         width = config.embedding_size
         self.stem = folding.convolution(
             "embedder.embedder", config.num_channels, width, STEM, STEM_STRIDE
@@ -164,8 +183,8 @@ class ShapeError(ValueError):
 class _Folding:
     """Takes weights by their names and folds what follows a convolution into it."""
 
-    def __init__(self, state: Mapping[str, Tensor], lora_scale: float):
-        self.left, self.lora_scale = dict(state), lora_scale
+    def __init__(self, state: Mapping[str, Tensor], lora: tuple[int, float] | None):
+        self.left, self.lora = dict(state), lora
 
     def block(self, name: str, config: Any, inputs: int, outputs: int, stride: int) -> FoldedBlock:
         if config.layer_type == "basic":
@@ -184,10 +203,11 @@ class _Folding:
         self, name: str, inputs: int, outputs: int, kernel: int, stride: int
     ) -> FoldedConvolution:
         weight = self._take(f"{name}.convolution.weight", outputs, inputs, kernel, kernel)
-        down = self.left.pop(f"{name}.convolution.lora_A.weight", None)
-        if down is not None:  # (rank, in, kernel, kernel) and (out, rank, 1, 1)
-            up = self._take(f"{name}.convolution.lora_B.weight", outputs, len(down), 1, 1)
-            weight = weight + self.lora_scale * torch.einsum("orxy,rikl->oikl", up, down.float())
+        if self.lora is not None:
+            rank, scale = self.lora
+            down = self._take(f"{name}.convolution.lora_A.weight", rank, inputs, kernel, kernel)
+            up = self._take(f"{name}.convolution.lora_B.weight", outputs, rank, 1, 1)
+            weight = weight + scale * torch.einsum("orxy,rikl->oikl", up, down)
         gain, shift, mean, variance = (
             self._take(f"{name}.normalization.{what}", outputs) for what in STATISTICS
         )

@@ -33,7 +33,13 @@ from claip_emo.pretrain_recipe import FacesRecipe, PretrainRecipe
 from claip_emo.training.audio_teacher import AudioTeacher
 from claip_emo.training.claim import RECIPE, claim
 from claip_emo.training.pretrain_courses import Course, FaceCourse, Told, VoiceCourse, language_of
-from claip_emo.training.pretrain_network import Learner, Lesson, logit_adjustment
+from claip_emo.training.pretrain_network import (
+    Former,
+    Learner,
+    Lesson,
+    former_of,
+    logit_adjustment,
+)
 from claip_emo.training.pretrain_samples import Key, Shuffled
 
 STATE, HISTORY, METRICS = "state.pt", "history.jsonl", "metrics.json"
@@ -70,7 +76,7 @@ def pretrain(
         out: folder of the run.
         audio_teacher: folder of a speech encoder that teaches the audio tower; None: nobody does.
         init: folder of a former pre-training whose towers and text encoders this one begins with;
-            None: all begins at random.
+            None: all begins at random. It must stay there until this one is done.
         tell: from what is being done to what is told (done, total).
         on_epoch: told each line of the history.
 
@@ -86,10 +92,16 @@ def pretrain(
     kept = out / RECIPE
     if kept.is_file() and kept.read_text("utf-8") != described:
         raise CorpusError([f"{out} holds a pre-training with other settings; name another --out."])
+    finished = {role: _finished(role, out / role) for role in recipe.data.roles}
+    settings = {"vision": recipe.faces, "audio": recipe.voices}
+    formers = {
+        role: former_of(init / role, role, settings[role].tower, recipe.language)
+        for role in recipe.data.roles
+        if init is not None and finished[role] is None
+    }
     done = []
-    for role in recipe.data.roles:
-        folder = out / role
-        if (found := _finished(role, folder)) is not None:
+    for role, found in finished.items():
+        if found is not None:
             done.append(found)
             continue
         if role == "vision":
@@ -98,10 +110,10 @@ def pretrain(
             layer = recipe.voices.teacher_layer
             teacher = AudioTeacher.from_folder(audio_teacher, layer) if audio_teacher else None
             course = VoiceCourse(recipe, root, tell, teacher=teacher)
-        school = School(course, recipe, out, tell, on_epoch, init=init)
+        school = School(course, recipe, out, tell, on_epoch, former=formers.get(role))
         # Only what begins claims the folder: a slip in the command does not.
         claim(described, out)
-        done.append(school.teach(folder))
+        done.append(school.teach(out / role))
     return done
 
 
@@ -124,7 +136,7 @@ class School:
         tell: Told,
         on_epoch: Callable[[Role, Line], None],
         *,
-        init: Path | None = None,
+        former: Former | None = None,
     ):
         """Build the learner, its optimisers and the average of its weights."""
         self.course, self.recipe, self.tell, self.on_epoch = course, recipe, tell, on_epoch
@@ -135,8 +147,8 @@ class School:
             course.role, settings.tower, recipe.language, course.texts, course.teacher_width,
             logit_adjustment(course.samples.targets, settings.balance),
         )  # fmt: skip
-        if init is not None:
-            self.learner.begin_with(init / course.role)
+        if former is not None:
+            self.learner.begin_with(former)
         count = len(course.samples)  # type: ignore[arg-type]
         self.order = Shuffled(count, settings.batch_size, recipe.seed)
         self.steps = settings.epochs * len(self.order)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
     CLIPTextConfig,
     CLIPTokenizer,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
     ResNetConfig,
     VisionTextDualEncoderConfig,
@@ -43,6 +45,8 @@ from claip_emo.pretrain_recipe import LanguageRecipe
 TEXT_MLP = 4  # times the width
 MOST_TOKENS = 77
 SPECIAL = ("bos", "eos", "pad")
+STRUCTURE = ("num_channels", "embedding_size", "hidden_sizes", "depths", "layer_type", "hidden_act",
+             "downsample_in_first_stage", "downsample_in_bottleneck")  # fmt: skip
 SHARPEST = 100.0  # of cosines, as in CLIP
 
 
@@ -108,34 +112,11 @@ class Learner(nn.Module):
         self.as_pooled = nn.Linear(width, teacher_width) if teacher_width else None
         self.as_frames = nn.Linear(width // 2, teacher_width) if teacher_width else None
 
-    def begin_with(self, folder: Path) -> None:
-        """Take tower, text encoder and tokenizer of a former pre-training; the heads stay new.
-
-        Args:
-            folder: as ``save_tower`` writes it.
-
-        Raises:
-            BackboneError: if it cannot be read, or its sizes are others.
-        """
-        if not (folder / "config.json").is_file():
-            raise BackboneError(
-                f"{folder} holds no tower; --init takes the folder of a former pre-training, which "
-                "holds vision/ or audio/."
-            )
-        language = LanguageTower.from_source(str(folder), self.role)
-        tower = load_tower(str(folder), VISION if self.role == "vision" else AUDIO)
-        mine, other = (
-            {name: tuple(value.shape) for name, value in part.state_dict().items()}
-            for part in (self.tower, tower)
-        )
-        if mine != other:
-            raise BackboneError(
-                f"{folder} holds a tower of other sizes than the recipe's; set its "
-                "faces.tower or voices.tower to those."
-            )
-        self.tower.load_state_dict(tower.state_dict())
-        self.language = language.network.requires_grad_(True)
-        self.tokenizer = language.tokenizer
+    def begin_with(self, former: Former) -> None:
+        """Take tower, text encoder and tokenizer of a former pre-training; the heads stay new."""
+        self.tower.load_state_dict(former.tower.state_dict())
+        self.language = former.language.network.requires_grad_(True)
+        self.tokenizer = former.language.tokenizer
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return pooled features (batch, width)."""
@@ -172,6 +153,51 @@ class Learner(nn.Module):
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         )
         return functional.normalize(self.language.text_projection(found.pooler_output), dim=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What a former pre-training left: a tower, and its language side."""
+
+    tower: PreTrainedModel
+    language: LanguageTower
+
+
+def former_of(folder: Path, role: Role, tower: dict[str, Any], recipe: LanguageRecipe) -> Former:
+    """Load what a pre-training begins with.
+
+    Args:
+        folder: as ``save_tower`` writes it.
+        role: ``vision`` or ``audio``.
+        tower: sizes of the ResNet that the recipe asks for.
+        recipe: of the language.
+
+    Raises:
+        BackboneError: if it cannot be read, or its sizes are others.
+    """
+    if not (folder / "config.json").is_file():
+        raise BackboneError(
+            f"{folder} holds no tower; --init takes the folder of a former pre-training, which "
+            "holds vision/ or audio/."
+        )
+    try:
+        language = LanguageTower.from_source(str(folder), role)
+        found = load_tower(str(folder), VISION if role == "vision" else AUDIO)
+    except SafetensorError as error:
+        raise BackboneError(f"{folder} cannot be read: {error}") from error
+    text = language.network.config.text_config
+    wanted = {name: getattr(ResNetConfig(**tower), name) for name in STRUCTURE}
+    sizes = {name: getattr(found.config, name) for name in STRUCTURE}
+    wanted |= {"language.width": recipe.width, "language.layers": recipe.layers,
+               "language.heads": recipe.heads}  # fmt: skip
+    sizes |= {"language.width": text.hidden_size, "language.layers": text.num_hidden_layers,
+              "language.heads": text.num_attention_heads}  # fmt: skip
+    if other := [name for name in wanted if wanted[name] != sizes[name]]:
+        raise BackboneError(
+            f"{folder} has other sizes than the recipe: {other[0]} is {sizes[other[0]]}, not "
+            f"{wanted[other[0]]}."
+        )
+    return Former(found, language)
 
 
 def soft_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,64 @@
+"""A pre-training that begins with a former one."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from claip_emo.model.backbones import BackboneError
+from claip_emo.training.pretrain import pretrain
+
+from .test_pretrain import TOWER, made, recipe_of, told  # noqa: F401 (a fixture)
+
+
+def test_a_pre_training_begins_with_a_former_one(tmp_path) -> None:
+    first = pretrain(recipe_of(tmp_path), tmp_path / "first", tell=told)
+    again = recipe_of(tmp_path, seed=5)
+    for part in (again.faces, again.voices):
+        part.epochs, part.learning_rate = 1, 1e-12
+    again.language.text_learning_rate = 1e-12
+    second = pretrain(again, tmp_path / "second", init=tmp_path / "first", tell=told)
+    assert f"# init: {tmp_path / 'first'}" in (tmp_path / "second" / "recipe.yaml").read_text()
+    for former, done in zip(first, second, strict=True):
+        old, new = (load_file(tower.folder / "model.safetensors") for tower in (former, done))
+        assert old.keys() == new.keys()
+        for name, value in old.items():
+            if value.is_floating_point() and "running_" not in name:
+                torch.testing.assert_close(new[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"faces": {"tower": TOWER | {"embedding_size": 16}}}, "embedding_size is 8, not 16"),
+        ({"faces": {"tower": TOWER | {"hidden_act": "gelu"}}}, "hidden_act is relu, not gelu"),
+        ({"language": {"width": 32, "layers": 1, "heads": 2}}, r"language.width is 16, not 32"),
+    ],
+)
+def test_a_former_tower_of_other_sizes_is_refused(changes, message, tmp_path) -> None:
+    vision = {"data": {"roles": ["vision"]}}
+    pretrain(recipe_of(tmp_path, **vision), tmp_path / "first", tell=told)
+    with pytest.raises(BackboneError, match=message):
+        pretrain(
+            recipe_of(tmp_path, **vision, **changes), tmp_path / "second",
+            init=tmp_path / "first", tell=told,
+        )  # fmt: skip
+    assert not (tmp_path / "second").exists()
+
+
+def test_what_lacks_of_a_former_one_is_told_before_anything_is_taught(tmp_path) -> None:
+    pretrain(recipe_of(tmp_path, data={"roles": ["vision"]}), tmp_path / "first", tell=told)
+    both = recipe_of(tmp_path)
+    for init in ("first", "nowhere"):
+        with pytest.raises(BackboneError, match=f"{init}/(audio|vision) holds no tower"):
+            pretrain(both, tmp_path / "second", init=tmp_path / init, tell=told)
+    shutil.copytree(tmp_path / "first" / "vision", tmp_path / "torn" / "vision")
+    weights = tmp_path / "torn" / "vision" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(BackboneError, match="torn/vision cannot be read"):
+        pretrain(
+            recipe_of(tmp_path, data={"roles": ["vision"]}), tmp_path / "second",
+            init=tmp_path / "torn", tell=told,
+        )  # fmt: skip
+    assert not (tmp_path / "second").exists()
