@@ -1,12 +1,18 @@
 """Reading begins before torch is there, once, and ends when nobody waits for it."""
 
+import json
+import pickle
+import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 
+from claip_emo import EmotionRecognizer
 from claip_emo.inference import reader as module
 from claip_emo.inference.pipeline import AbandonedError
 from claip_emo.inference.reader import Reader, find
@@ -91,6 +97,51 @@ def test_closing_ends_what_was_begun(film) -> None:
     assert reader.detector.seen == 1
 
 
+def test_an_interrupted_prediction_does_not_wait_for_what_was_begun(film) -> None:
+    go_on, seen = threading.Event(), []
+
+    class Slow:
+        name = "slow"
+
+        def detect(self, frame):
+            seen.append(time.monotonic())
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            go_on.wait(10)
+            return np.zeros((0, 5), np.float32)
+
+    quick = EmotionRecognizer.from_pretrained()
+    reader = Reader(quick.processor.settings, "av")
+    reader.detector = Slow()
+    recognizer = EmotionRecognizer(quick.model, quick.processor, reader=reader)
+
+    def predict() -> None:
+        with closing(reader):
+            reader.begin(film)
+            with closing(recognizer.many([film])) as rows:
+                next(rows)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            predict()
+        assert time.monotonic() - seen[0] < 5
+    finally:
+        go_on.set()
+    assert len(seen) == 1
+
+
+def test_a_reader_can_be_pickled_and_belongs_to_its_model() -> None:
+    again = pickle.loads(pickle.dumps(Reader(SETTINGS, "av", face_detector="haar")))
+    assert (again.settings, again.reads, again.detector.name) == (SETTINGS, "av", "haar")
+    quick = EmotionRecognizer.from_pretrained()
+    for reads, choices in (("v", {}), ("av", {"face_detector": "none"})):
+        with pytest.raises(ValueError, match="reader"):
+            EmotionRecognizer(
+                quick.model, quick.processor, reader=Reader(SETTINGS, reads), **choices
+            )
+    quick.detector = None
+    assert quick.reader.detector is None
+
+
 def test_what_the_model_does_not_read_is_told_before_reading(film) -> None:
     with pytest.raises(ModalityError, match="reads voices only"):
         Reader(SETTINGS, "a").begin(film, "video")
@@ -109,3 +160,31 @@ def test_an_incomplete_checkpoint_is_named(tmp_path) -> None:
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
         Reader.of_checkpoint(tmp_path)
+    for modality in (None, 7, "x", ["a"]):
+        (tmp_path / "config.json").write_text(json.dumps({"modality": modality}))
+        with pytest.raises(CheckpointError, match="modality is"):
+            Reader.of_checkpoint(tmp_path)
+
+
+def test_the_command_reads_before_torch_is_there_and_needs_no_transformers(film) -> None:
+    script = (
+        "import sys\n"
+        "from claip_emo.inference import reader\n"
+        "load, early = reader.load_clip, []\n"
+        "def noted(*given, **how):\n"
+        "    early.append('torch' in sys.modules)\n"
+        "    return load(*given, **how)\n"
+        "reader.load_clip = noted\n"
+        "from claip_emo.cli.main import main\n"
+        f"sys.argv = ['claip-emo', 'predict', '--json', {str(film)!r}]\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    print(early, sorted({'transformers', 'peft', 'scipy'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    row, seen = done.stdout.splitlines()
+    assert json.loads(row)["error"] is None
+    assert seen == "[False] []"
