@@ -1,11 +1,14 @@
 """A pre-training that begins with a former one."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from claip_emo.cli.main import app
 from claip_emo.model.backbones import BackboneError
 from claip_emo.training.pretrain import pretrain
 
@@ -62,3 +65,15 @@ def test_what_lacks_of_a_former_one_is_told_before_anything_is_taught(tmp_path) 
             init=tmp_path / "torn", tell=told,
         )  # fmt: skip
     assert not (tmp_path / "second").exists()
+
+
+def test_the_command_passes_it_on(tmp_path, monkeypatch) -> None:
+    given = []
+    monkeypatch.setattr(
+        "claip_emo.training.pretrain.pretrain",
+        lambda recipe, out, **options: given.append((recipe.name, out, options)) or [],
+    )
+    arguments = ["pretrain", "mini-clear", "--init", "former", "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    ((name, out, options),) = given
+    assert (name, out, options["init"]) == ("mini-clear", tmp_path, Path("former"))
