@@ -41,7 +41,7 @@ def measure(options: Options) -> Claim:
                 PREDICT: lambda: _run([*installed, *PREDICTED, str(film)]),
                 TORCH: lambda: _run([sys.executable, "-c", "import torch"]),
             },
-            2 if options.quick else 7,
+            1 if options.quick else 7,
         )
     return Claim(
         "startup",

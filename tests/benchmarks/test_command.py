@@ -21,7 +21,7 @@ KEYS = {"name", "figure", "unit", "goal", "holds", "baseline", "machine"}
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure on so little that figures mean nothing."""
     whole_film = clips.film_720p
-    monkeypatch.setattr(clips, "film_720p", lambda path: whole_film(path, seconds=0.4))
+    monkeypatch.setattr(clips, "film_720p", lambda path, *_: whole_film(path, seconds=0.4))
     monkeypatch.setattr(machine, "GEMM_SIZE", 128)
     monkeypatch.setattr(scaling, "QUICK_CLIPS", 150)
     monkeypatch.setattr(scaling, "QUICK_SECONDS", (1, 4))

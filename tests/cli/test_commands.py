@@ -170,5 +170,5 @@ def test_how_frequent_classes_are_is_told_to_a_model(command, run_folder, clips,
 
     wrong = command(*asked, "--out", run_folder / "model")
     assert wrong.returncode == 2
-    assert "no other checkpoint" in wrong.stderr
+    assert "is the checkpoint itself" in wrong.stderr
     assert (run_folder / "model" / "config.json").is_file()
