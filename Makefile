@@ -56,7 +56,7 @@ TEACHER ?= ../shared/models/whisper_base_encoder
 
 mini: $(READY)
 	$(BIN)/claip-emo pretrain mini --data $(DATA) --audio-teacher $(TEACHER) --out runs/mini-towers
-	$(BIN)/claip-emo pretrain mini-clear --data $(DATA) --init runs/mini-towers --out runs/mini-clear
+	$(BIN)/claip-emo pretrain mini-clear --data $(DATA) --init runs/mini-towers --audio-teacher $(TEACHER) --out runs/mini-clear
 	$(BIN)/claip-emo corpus pairs $(DATA) --out runs/mini-pairs
 	$(BIN)/claip-emo train mini-lora --data runs/mini-pairs/pairs.csv --set data.face_detector=none \
 	  --set data.pairs=redrawn --set data.cache=memory --out runs/mini

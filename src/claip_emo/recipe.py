@@ -184,6 +184,9 @@ class TrainRecipe(Section):
     """Against rare classes: weigh the loss, or draw clips evenly over classes."""
     early_stopping: int = Field(20, ge=0)
     """Stop after this many epochs without gain; 0: never."""
+    interpolation: float = Field(1.0, gt=0, le=1)
+    """How far the kept weights go from the start's to the trained ones; below 1 more stays of what
+    the towers knew (Wortsman et al. 2022, on zero-shot models). Epochs are selected without it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of products; weights stay float32. `auto` is bfloat16 where the device
     multiplies it in hardware and the towers are CLIP and CLAP, else float32. A run that goes on

@@ -13,6 +13,7 @@ from claip_emo.evaluation.predictions import Predictions
 from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training.fit import train
+from claip_emo.training.initial import initial_model
 from claip_emo.training.trainer import ClaipEmoTrainer, NonFiniteLossError
 
 from .conftest import described, small
@@ -210,3 +211,25 @@ def test_a_corpus_that_cannot_be_used_stops_before_training(
     with pytest.raises(CorpusError, match=says):
         train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
     assert not (tmp_path / "r" / "training_state" / "initial").exists()
+
+
+def test_the_kept_weights_lie_between_the_start_and_the_trained_ones(clips, tmp_path) -> None:
+    halfway = {"interpolation": 0.25}
+    models, histories = [], []
+    for name, changes in (("whole", {}), ("part", halfway)):
+        run = train(small(clips, **changes), tmp_path / name, device="cpu")
+        models.append(ClaipEmoModel.from_pretrained(run.out))
+        lines = map(json.loads, (run.out / "history.jsonl").read_text().splitlines())
+        histories.append([line.get("loss") for line in lines])
+    assert histories[0] == histories[1]
+    start, _ = initial_model(small(clips), models[0].config.label_set, tmp_path / "start")
+    trained, between = (model.trained_state() for model in models)
+    moved = 0
+    for name, value in start.trained_state().items():
+        torch.testing.assert_close(between[name], torch.lerp(value, trained[name], 0.25))
+        moved += not torch.allclose(value, trained[name])
+    assert moved > 10
+    # Killed behind the last epoch, or run again: the same.
+    again = train(small(clips, **halfway), tmp_path / "part", device="cpu")
+    last = ClaipEmoModel.from_pretrained(again.out).trained_state()
+    assert all(torch.equal(last[name], value) for name, value in between.items())

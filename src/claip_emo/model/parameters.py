@@ -1,10 +1,11 @@
-"""How many parameters a model has, and which of them are trained."""
+"""How many parameters a model has, which of them are trained, and what lies between two states."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 PARTS = ("lora_vision", "lora_audio", "vision", "audio", "temporal", "head")
 
@@ -24,4 +25,22 @@ def count_parameters(model: nn.Module) -> dict[str, Any]:
         "trainable": trainable,
         "share": trainable / total,
         "parts": {name: count for name, count in parts.items() if count},
+    }
+
+
+def between(
+    start: dict[str, Tensor], trained: dict[str, Tensor], share: float
+) -> dict[str, Tensor]:
+    """Return the weights on the way from the start's to the trained ones; counters are as trained.
+
+    Args:
+        start: weights by name, on any device.
+        trained: of the same names.
+        share: of the way.
+    """
+    return {
+        name: torch.lerp(start[name].to(value.device), value, share)
+        if value.is_floating_point()
+        else value
+        for name, value in trained.items()
     }

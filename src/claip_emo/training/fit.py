@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.card import write_card
 from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.parameters import between
 from claip_emo.model.precision import Precision, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
@@ -128,9 +130,13 @@ def train(
                 (state_dir / LEFT_OUT).unlink(missing_ok=True)
                 (out / RECIPE).unlink(missing_ok=True)
             raise
+        share = recipe.train.interpolation
+        start = deepcopy(model.trained_state()) if share < 1 else {}
         precision = resolve_precision(recipe.train.precision, place, model.config)
         datasets = _datasets(recipe, parts, processor, bar)
         seconds = _fit(recipe, model, processor, datasets, out, precision, place, bar)
+        if start:
+            model.load_trained_state(between(start, model.trained_state(), share))
         facts = _facts(recipe, model, parts, seconds) | {"command": command, "commit": began_at}
         facts |= {"precision": precision, "features": features_of(recipe)}
         facts = describe_run(model, **facts)
