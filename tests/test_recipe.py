@@ -109,4 +109,4 @@ def test_a_recipe_of_another_command_is_refused() -> None:
         load_recipe("mini")
     assert load_recipe("mini", schema=PretrainRecipe).name == "mini-towers"
     assert "mini" not in recipe_names()
-    assert recipe_names(PretrainRecipe) == ["mini"]
+    assert recipe_names(PretrainRecipe) == ["mini", "mini-clear"]

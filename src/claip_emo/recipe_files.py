@@ -25,7 +25,7 @@ class RecipeError(ValueError):
 
 def recipe_names(schema: type[Section] = Recipe) -> list[str]:
     """Return the names of the recipes of one kind that come with the package."""
-    paths = sorted(_recipe_folder().glob("*.yaml"))
+    paths = sorted(_recipe_folder().glob("*.yaml"), key=lambda path: path.stem)
     return [path.stem for path in paths if _command(_read(path)) == schema.command]
 
 
