@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -159,6 +159,10 @@ class AugmentRecipe(Section):
     """Probability that a clip with face and voice loses one of them; 0 in the paper."""
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Part = Literal["vision_tower", "audio_tower", "temporal", "head"]
+
+
 class TrainRecipe(Section):
     """Optimisation, schedule, and what is kept."""
 
@@ -184,9 +188,10 @@ class TrainRecipe(Section):
     """Against rare classes: weigh the loss, or draw clips evenly over classes."""
     early_stopping: int = Field(20, ge=0)
     """Stop after this many epochs without gain; 0: never."""
-    interpolation: float = Field(1.0, gt=0, le=1)
-    """How far the kept weights go from the start's to the trained ones; below 1 more stays of what
-    the towers knew (Wortsman et al. 2022, on zero-shot models). Epochs are selected without it."""
+    interpolation: Share | dict[Part, Share] = 1.0
+    """How far the kept weights go from the start's to the trained ones, all of them or part by
+    part (those not named go all the way); below 1 more stays of what the towers knew (Wortsman et
+    al. 2022, on zero-shot models). Epochs are selected without it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of products; weights stay float32. `auto` is bfloat16 where the device
     multiplies it in hardware and the towers are CLIP and CLAP, else float32. A run that goes on

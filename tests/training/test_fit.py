@@ -11,6 +11,7 @@ from claip_emo import ClaipEmoModel, EmotionRecognizer
 from claip_emo.corpora.base import CorpusError
 from claip_emo.evaluation.predictions import Predictions
 from claip_emo.model.checkpoint_folder import CheckpointError
+from claip_emo.model.parameters import between as between_of
 from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training.fit import train
 from claip_emo.training.initial import initial_model
@@ -229,6 +230,10 @@ def test_the_kept_weights_lie_between_the_start_and_the_trained_ones(clips, tmp_
         torch.testing.assert_close(between[name], torch.lerp(value, trained[name], 0.25))
         moved += not torch.allclose(value, trained[name])
     assert moved > 10
+    parts = between_of(start.trained_state(), trained, {"audio_tower": 0.0, "head": 0.5})
+    for name, value in start.trained_state().items():
+        share = {"audio_tower": 0.0, "head": 0.5}.get(name.partition(".")[0], 1.0)
+        torch.testing.assert_close(parts[name], torch.lerp(value, trained[name], share))
     # Killed behind the last epoch, or run again: the same.
     again = train(small(clips, **halfway), tmp_path / "part", device="cpu")
     last = ClaipEmoModel.from_pretrained(again.out).trained_state()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,18 +30,21 @@ def count_parameters(model: nn.Module) -> dict[str, Any]:
 
 
 def between(
-    start: dict[str, Tensor], trained: dict[str, Tensor], share: float
+    start: Mapping[str, Tensor],
+    trained: Mapping[str, Tensor],
+    shares: float | Mapping[str, float],
 ) -> dict[str, Tensor]:
     """Return the weights on the way from the start's to the trained ones; counters are as trained.
 
     Args:
         start: weights by name, on any device.
         trained: of the same names.
-        share: of the way.
+        shares: of the way, of all or by part (``vision_tower``, ``head``, ...); parts that are not
+            named go all of it.
     """
-    return {
-        name: torch.lerp(start[name].to(value.device), value, share)
-        if value.is_floating_point()
-        else value
-        for name, value in trained.items()
-    }
+    found = dict(trained)
+    for name, value in trained.items():
+        share = shares if isinstance(shares, float) else shares.get(name.partition(".")[0], 1.0)
+        if value.is_floating_point():
+            found[name] = torch.lerp(start[name].to(value.device), value, share)
+    return found

@@ -130,13 +130,13 @@ def train(
                 (state_dir / LEFT_OUT).unlink(missing_ok=True)
                 (out / RECIPE).unlink(missing_ok=True)
             raise
-        share = recipe.train.interpolation
-        start = deepcopy(model.trained_state()) if share < 1 else {}
+        shares = recipe.train.interpolation
+        start = {} if shares == 1 else deepcopy(model.trained_state())
         precision = resolve_precision(recipe.train.precision, place, model.config)
         datasets = _datasets(recipe, parts, processor, bar)
         seconds = _fit(recipe, model, processor, datasets, out, precision, place, bar)
         if start:
-            model.load_trained_state(between(start, model.trained_state(), share))
+            model.load_trained_state(between(start, model.trained_state(), shares))
         facts = _facts(recipe, model, parts, seconds) | {"command": command, "commit": began_at}
         facts |= {"precision": precision, "features": features_of(recipe)}
         facts = describe_run(model, **facts)
