@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +27,9 @@ from claip_emo.cli.options import (
     printable,
     use_threads,
 )
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 IN_THE_BOX = "The small model that comes with claip-emo is used (--model names another)."
 
@@ -108,6 +110,8 @@ def predict(
 
 
 def _progress(files: int) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
     return Progress(
         "Recognising",
         BarColumn(),
