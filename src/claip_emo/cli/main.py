@@ -5,11 +5,13 @@ Nothing heavy is imported here: ``--help`` answers before torch could be loaded.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import functools
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -115,6 +117,29 @@ def main() -> None:
         sys.exit(EXIT_WRONG_USAGE if isinstance(error, ValueError) else EXIT_SOME_FAILED)
 
 
+def run() -> None:
+    """Be the process of a command: ``main``, and out at once when all is done.
+
+    Threads are waited for, exit functions run and streams are flushed, as ever; but torch is not
+    taken apart object by object, which takes a third of a second.
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join()
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = EXIT_SOME_FAILED
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 def _readable(error: Exception) -> str:
     text = str(error) or type(error).__name__
     no_space = isinstance(error, OSError) and error.errno in (
@@ -138,4 +163,4 @@ def _say(text: str, style: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run()
