@@ -3,8 +3,6 @@
 import json
 import pickle
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
@@ -40,9 +38,7 @@ def test_a_file_is_read_without_torch(film) -> None:
         f"print(reader.load({str(film)!r}, 'av').frames.shape)\n"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = run_python(script)
     shape, heavy = done.stdout.splitlines()
     assert shape.startswith("(1, 16, 64, 64, 3)")
     assert heavy == "[]"
@@ -182,9 +178,7 @@ def test_the_command_reads_before_torch_is_there_and_needs_no_transformers(film)
         "finally:\n"
         "    print(early, sorted({'transformers', 'peft', 'scipy'} & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = run_python(script)
     row, seen = done.stdout.splitlines()
     assert json.loads(row)["error"] is None
     assert seen == "[False] []"

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 
 from ..media.make_media import ramp, tone, write
+from ..processes import run_python
 
 SIZES = {
     "model_type": "resnet",
@@ -256,9 +255,7 @@ def test_the_model_in_the_box_predicts_without_transformers(tmp_path) -> None:
         f"print(EmotionRecognizer.from_pretrained(face_detector='haar')({str(path)!r}).label)\n"
         "print(sorted({'transformers', 'peft', 'scipy', 'accelerate'} & set(sys.modules)))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    done = run_python(script).stdout.splitlines()
     assert done[0] in SEVEN.names
     assert done[1] == "[]"
     copy = shutil.copytree(packaged(), tmp_path / "copy")

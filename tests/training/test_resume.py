@@ -1,9 +1,6 @@
 """Killed, interrupted, out of space: the same command goes on and ends with the same weights."""
 
 import json
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -14,17 +11,8 @@ from claip_emo.recipe_files import parse_recipe
 from claip_emo.training.fit import Interrupted, train
 from claip_emo.training.trainer import ClaipEmoTrainer, newest_checkpoint
 
+from ..processes import run_python
 from .conftest import described, small
-
-
-def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-
 
 # Trains as the command does, and is killed (signal 9) at the start of a step.
 KILLED = """

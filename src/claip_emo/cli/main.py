@@ -6,6 +6,7 @@ Nothing heavy is imported here: ``--help`` answers before torch could be loaded.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import functools
 import importlib
@@ -120,24 +121,31 @@ def main() -> None:
 def run() -> None:
     """Be the process of a command: ``main``, and out at once when all is done.
 
-    Threads are waited for, exit functions run and streams are flushed, as ever; but torch is not
-    taken apart object by object, which takes a third of a second.
+    Threads are waited for, exit functions run and streams are flushed, as the interpreter does it
+    at its end; but torch is not taken apart object by object, which takes a third of a second.
     """
-    code: object = 0
+    code: Any = 0
     try:
         main()
     except SystemExit as stop:
-        code = stop.code
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join()
-    atexit._run_exitfuncs()
+        code = stop.code or 0
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        threading._shutdown()  # type: ignore[attr-defined]  # pools end their threads here
+        atexit._run_exitfuncs()
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         code = EXIT_SOME_FAILED
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    except OSError as error:
+        _say(_readable(error), "red")
+        code = EXIT_SOME_FAILED
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+    os._exit(code)
 
 
 def _readable(error: Exception) -> str:
