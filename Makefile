@@ -67,7 +67,7 @@ mini: $(READY)
 	  --licence LICENSE-mini --out src/claip_emo/mini
 	@echo "docs/model-card.md tells of former weights until their figures are in it:"
 	@echo "  $(BIN)/python -m benchmarks.held_out --data $(DATA) --out benchmarks/results/held_out.json"
-	@echo "  $(BIN)/python -m benchmarks.held_out_tables"
+	@echo "  $(BIN)/python -m benchmarks.held_out_tables, then the last command again: it copies the card"
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -201,7 +201,7 @@ def _scaling(axes: np.ndarray, result: Result) -> None:
 def _startup(axes: np.ndarray, result: Result) -> None:
     rows = result["details"]
     names = list(rows)
-    titles = ("Until help is shown", "Until a 5 s clip is read")
+    titles = ("Until help is shown", "Until a clip of 5 s is answered")
     for axis, pair, check, title in zip(
         axes, (names[:2], names[2:]), result["checks"], titles, strict=True
     ):

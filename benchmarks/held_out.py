@@ -41,7 +41,7 @@ from claip_emo.evaluation.zero_shot_run import evaluate_zero_shot
 from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.intervals import wilson_interval
 from claip_emo.labels import SEVEN
-from claip_emo.model.checkpoint_folder import packaged, resolve
+from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.pretrain_recipe import SELECT_SPEAKERS, TEST_SPEAKERS
 from claip_emo.recipe import DataRecipe
 
@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", choices=SPEAKERS, default="test", help="select: what chooses")
     given = parser.parse_args(arguments)
     with redirect_stdout(sys.stderr):
-        model = resolve(given.model or packaged())
+        model = resolve(given.model)
         found = measure(model, given.data, given.part)
     for check in checks_of(found):
         say(f"{'holds' if check.holds else 'FAILS'}  {check.what}: {check.figure:.4f}")

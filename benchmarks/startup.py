@@ -17,8 +17,8 @@ from benchmarks import clips
 from benchmarks.claim import Check, Claim, Options
 from benchmarks.measuring import interleaved
 
-GOAL_S = 0.5
-PREDICT_S, CLIP_S = 5.0, 5.0
+HELP_GOAL_S, PREDICT_GOAL_S = 0.5, 5.0
+CLIP_S = 5.0
 HELP, EMPTY = "claip-emo --help", "python -c pass"
 PREDICTED = ("predict", "--json", "--face-detector", "haar")
 PREDICT, TORCH = "claip-emo predict", "python -c 'import torch'"
@@ -46,9 +46,13 @@ def measure(options: Options) -> Claim:
     return Claim(
         "startup",
         (
-            Check(HELP, found[HELP].median, "s", GOAL_S, "most"),
+            Check(HELP, found[HELP].median, "s", HELP_GOAL_S, "most"),
             Check(
-                f"{PREDICT}, {CLIP_S:g} s at 720p", found[PREDICT].median, "s", PREDICT_S, "most"
+                f"{PREDICT}, {CLIP_S:g} s at 720p",
+                found[PREDICT].median,
+                "s",
+                PREDICT_GOAL_S,
+                "most",
             ),
         ),
         {"what": EMPTY, "figure": found[EMPTY].median, "unit": "s"},

@@ -191,7 +191,8 @@ class TrainRecipe(Section):
     interpolation: Share | dict[Part, Share] = 1.0
     """How far the kept weights go from the start's to the trained ones, all of them or part by
     part (those not named go all the way); below 1 more stays of what the towers knew (Wortsman et
-    al. 2022, on zero-shot models). Epochs are selected without it."""
+    al. 2022, on zero-shot models). Both matrices of LoRA go it each, so that what they make
+    together goes a little less. Epochs are selected without it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of products; weights stay float32. `auto` is bfloat16 where the device
     multiplies it in hardware and the towers are CLIP and CLAP, else float32. A run that goes on

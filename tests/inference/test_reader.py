@@ -13,13 +13,14 @@ import pytest
 from claip_emo import EmotionRecognizer
 from claip_emo.inference import reader as module
 from claip_emo.inference.pipeline import AbandonedError
-from claip_emo.inference.reader import Reader, find
+from claip_emo.inference.reader import Reader
 from claip_emo.media.decode import MediaError
-from claip_emo.model.checkpoint_folder import CheckpointError, packaged
+from claip_emo.model.checkpoint_folder import CheckpointError, packaged, resolve
 from claip_emo.model.description import ModalityError
 from claip_emo.model.processor_settings import ProcessorSettings
 
 from ..media.make_media import ramp, tone, write
+from ..processes import run_python
 
 SETTINGS = ProcessorSettings(num_frames=4, image_size_px=32, audio_s=0.5)
 
@@ -33,8 +34,9 @@ def film(tmp_path):
 def test_a_file_is_read_without_torch(film) -> None:
     script = (
         "import sys\n"
-        "from claip_emo.inference.reader import Reader, find\n"
-        "reader = Reader.of_checkpoint(find(None), face_detector='haar')\n"
+        "from claip_emo.inference.reader import Reader\n"
+        "from claip_emo.model.checkpoint_folder import resolve\n"
+        "reader = Reader.of_checkpoint(resolve(None), face_detector='haar')\n"
         f"print(reader.load({str(film)!r}, 'av').frames.shape)\n"
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))\n"
     )
@@ -129,10 +131,13 @@ def test_a_reader_can_be_pickled_and_belongs_to_its_model() -> None:
     again = pickle.loads(pickle.dumps(Reader(SETTINGS, "av", face_detector="haar")))
     assert (again.settings, again.reads, again.detector.name) == (SETTINGS, "av", "haar")
     quick = EmotionRecognizer.from_pretrained()
-    for reads, choices in (("v", {}), ("av", {"face_detector": "none"})):
+    own = quick.processor.settings
+    for settings, reads, choices in (
+        (own, "v", {}), (SETTINGS, "av", {}), (own, "av", {"face_detector": "none"}),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="reader"):
             EmotionRecognizer(
-                quick.model, quick.processor, reader=Reader(SETTINGS, reads), **choices
+                quick.model, quick.processor, reader=Reader(settings, reads), **choices
             )
     quick.detector = None
     assert quick.reader.detector is None
@@ -145,12 +150,12 @@ def test_what_the_model_does_not_read_is_told_before_reading(film) -> None:
 
 
 def test_an_incomplete_checkpoint_is_named(tmp_path) -> None:
-    assert find(None) == packaged()
+    assert resolve(None) == packaged()
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
-        find(tmp_path)
+        resolve(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"processor_config\.json cannot be read"):
-        Reader.of_checkpoint(find(tmp_path))
+        Reader.of_checkpoint(resolve(tmp_path))
     whole = packaged() / "processor_config.json"
     (tmp_path / "processor_config.json").write_bytes(whole.read_bytes())
     (tmp_path / "config.json").write_text("[")

@@ -215,9 +215,9 @@ def test_a_corpus_that_cannot_be_used_stops_before_training(
 
 
 def test_the_kept_weights_lie_between_the_start_and_the_trained_ones(clips, tmp_path) -> None:
-    halfway = {"interpolation": 0.25}
+    a_quarter = {"interpolation": 0.25}
     models, histories = [], []
-    for name, changes in (("whole", {}), ("part", halfway)):
+    for name, changes in (("whole", {}), ("part", a_quarter)):
         run = train(small(clips, **changes), tmp_path / name, device="cpu")
         models.append(ClaipEmoModel.from_pretrained(run.out))
         lines = map(json.loads, (run.out / "history.jsonl").read_text().splitlines())
@@ -235,6 +235,6 @@ def test_the_kept_weights_lie_between_the_start_and_the_trained_ones(clips, tmp_
         share = {"audio_tower": 0.0, "head": 0.5}.get(name.partition(".")[0], 1.0)
         torch.testing.assert_close(parts[name], torch.lerp(value, trained[name], share))
     # Killed behind the last epoch, or run again: the same.
-    again = train(small(clips, **halfway), tmp_path / "part", device="cpu")
+    again = train(small(clips, **a_quarter), tmp_path / "part", device="cpu")
     last = ClaipEmoModel.from_pretrained(again.out).trained_state()
     assert all(torch.equal(last[name], value) for name, value in between.items())

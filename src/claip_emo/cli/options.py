@@ -145,7 +145,7 @@ def overrides_of(
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import without looking for garbage in between: a tenth of the time, and there is none."""
+    """Import without looking for garbage in between: there is none, and it takes a tenth less."""
     gc.disable()
     try:
         yield

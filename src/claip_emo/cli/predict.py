@@ -76,8 +76,9 @@ def predict(
     begin()
     with importing():
         from claip_emo.inference.inputs import expand
-        from claip_emo.inference.reader import Reader, find
-    folder, paths = find(model), expand(files)
+        from claip_emo.inference.reader import Reader
+        from claip_emo.model.checkpoint_folder import resolve
+    folder, paths = resolve(model), expand(files)
     reader = Reader.of_checkpoint(
         folder,
         face_detector=face_detector.value if face_detector else None,

@@ -71,7 +71,7 @@ def prior(
     """Tell a model how frequent each class is where it is used; labelled clips choose how much."""
     begin(threads)
     from claip_emo.evaluation.class_prior import correct
-    from claip_emo.inference.reader import MASKS
+    from claip_emo.model.description import MASKS
     from claip_emo.recipe import DataRecipe
 
     try:

@@ -13,8 +13,9 @@ from claip_emo.inference.pipeline import Pace, PacedDetector
 from claip_emo.media.clip import SILENT, Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector, make_detector
-from claip_emo.model.checkpoint_folder import CONFIG, CheckpointError, packaged, resolve
-from claip_emo.model.description import READS, Modality, ModalityError, one_of
+from claip_emo.media.spec import DetectorKind
+from claip_emo.model.checkpoint_folder import CONFIG, CheckpointError
+from claip_emo.model.description import MASKS, READS, Modality, ModalityError, one_of
 from claip_emo.model.processor_settings import ProcessorSettings, read_settings
 
 PREDICT_MAX_FPS = 35.0
@@ -23,10 +24,7 @@ PREDICT_MAX_FPS = 35.0
 FRAMES_AHEAD = 4  # decoded while faces are sought in those before
 LOOKS_EVERY_S = 0.05  # whether who waits for a file is still asked for it
 
-DetectorChoice = Literal["auto", "yunet", "haar", "none"]
 ModalityChoice = Literal["av", "video", "audio"]
-MASKS: dict[str, Modality] = {"av": "av", "video": "v", "audio": "a"}
-"""What a user asks for -> what is left unmasked."""
 
 
 class Reader:
@@ -47,7 +45,7 @@ class Reader:
         settings: ProcessorSettings,
         reads: Modality,
         *,
-        face_detector: DetectorChoice | None = None,
+        face_detector: DetectorKind | None = None,
         face_model: str | Path | None = None,
     ):
         """Make the detector.
@@ -132,13 +130,14 @@ class Reader:
         begun = None if audio else self._begun.get((str(path), mask))
         if begun is None:
             return self._read(path, mask, detector or self.detector, frames_ahead, audio)
+        reading, its_pace = begun
         try:
-            while not wait([begun[0]], LOOKS_EVERY_S).done:
+            while not wait([reading], LOOKS_EVERY_S).done:
                 if pace is not None:
                     pace.wait()
-            return begun[0].result()
+            return reading.result()
         finally:
-            begun[1].end()
+            its_pace.end()
             self._begun.pop((str(path), mask), None)
 
     def _read(
@@ -197,12 +196,3 @@ class Reader:
         if "v" in self.reads:
             why = "no picture could be found in it"
         raise MediaError(f"{path}: this model reads {READS[self.reads]} only, and {why}.")
-
-
-def find(source: str | Path | None, **hub: Any) -> Path:
-    """Return the folder of a checkpoint; None is that of the small model in the package.
-
-    Raises:
-        CheckpointError: if there is none.
-    """
-    return packaged() if source is None else resolve(source, **hub)

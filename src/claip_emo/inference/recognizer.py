@@ -23,16 +23,16 @@ from claip_emo.inference.pipeline import (
 )
 from claip_emo.inference.reader import (
     FRAMES_AHEAD,
-    DetectorChoice,
     ModalityChoice,
     Reader,
-    find,
 )
 from claip_emo.inference.result import EmotionResult, Faces, failed
 from claip_emo.labels import LabelSet
 from claip_emo.media.clip import Clip
 from claip_emo.media.faces import FaceDetector
+from claip_emo.media.spec import DetectorKind
 from claip_emo.model.batching import score, stack
+from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.description import Modality
 from claip_emo.model.folded import load_predictor
 from claip_emo.model.precision import PrecisionChoice, resolve_precision
@@ -61,7 +61,7 @@ class EmotionRecognizer:
         model: Predictor,
         processor: ClaipEmoProcessor,
         *,
-        face_detector: DetectorChoice | None = None,
+        face_detector: DetectorKind | None = None,
         face_model: str | Path | None = None,
         precision: PrecisionChoice = "auto",
         reader: Reader | None = None,
@@ -78,8 +78,9 @@ class EmotionRecognizer:
         self.processor = processor
         if reader is not None and (face_detector or face_model):
             raise ValueError("A reader has its detector; give face_detector to one of them.")
-        if reader is not None and reader.reads != model.config.modality:
-            raise ValueError("The reader is another checkpoint's: it reads another modality.")
+        theirs = processor.settings, model.config.modality
+        if reader is not None and (reader.settings, reader.reads) != theirs:
+            raise ValueError("The reader is another checkpoint's: its towers want other input.")
         self.reader = reader or Reader(
             processor.settings, model.config.modality, face_detector=face_detector,
             face_model=face_model,
@@ -91,7 +92,7 @@ class EmotionRecognizer:
         source: str | Path | None = None,
         *,
         device: str = "auto",
-        face_detector: DetectorChoice | None = None,
+        face_detector: DetectorKind | None = None,
         face_model: str | Path | None = None,
         precision: PrecisionChoice = "auto",
         reader: Reader | None = None,
@@ -113,7 +114,7 @@ class EmotionRecognizer:
             BackboneError: if the towers it refers to cannot be had.
             ValueError: if there is no such device, or it does not compute in the precision.
         """
-        folder = find(source, **hub)
+        folder = resolve(source, **hub)
         model = load_predictor(folder).to(pick_device(device))
         processor = ClaipEmoProcessor.from_pretrained(folder)
         return cls(

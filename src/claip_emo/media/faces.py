@@ -8,13 +8,14 @@ import math
 import os
 import threading
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from claip_emo.hub import reachable
+from claip_emo.media.spec import DetectorKind
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,6 @@ HAAR_PIXELS = 360 * 202  # on which it looks: half the time of 640 x 360, and a 
 # height is still a face
 HAAR_NEIGHBOURS = 5
 HAAR_SMALLEST = 0.08  # of the shorter side
-
-DetectorKind = Literal["auto", "yunet", "haar", "none"]
 
 
 class FaceModelError(ValueError):

@@ -23,6 +23,7 @@ MOSTLY = 0.95  # of what evenly spaced pieces of the sound cover
 WIDEST_MARGIN = 4.0  # nine faces wide: beyond it a crop is all border
 
 Span = tuple[float, float]
+DetectorKind = Literal["auto", "yunet", "haar", "none"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,16 @@ class CheckpointError(ValueError):
     """A folder or hub id that is no checkpoint, or an incomplete one."""
 
 
-def resolve(source: str | os.PathLike[str], **hub: object) -> Path:
+def resolve(source: str | os.PathLike[str] | None, **hub: object) -> Path:
     """Return the folder of a checkpoint: a run's folder, its ``model/``, or a hub id.
+
+    None is the small model that the package carries.
 
     Raises:
         CheckpointError: if nothing of the kind is there.
     """
+    if source is None:
+        return packaged()
     path = Path(source)
     for folder in (path, path / "model"):
         if (folder / CONFIG).is_file():

@@ -20,6 +20,10 @@ READS: dict[str, str] = {"av": "faces and voices", "v": "faces", "a": "voices"}
 """What a model of each modality reads, in words."""
 
 
+MASKS: dict[str, Modality] = {"av": "av", "video": "v", "audio": "a"}
+"""What a user asks for -> what is left unmasked."""
+
+
 class ModalityError(ValueError):
     """A model that reads one modality is asked for scores of the other."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from claip_emo.media.spec import ClipSpec
+from claip_emo.media.spec import ClipSpec, DetectorKind
 from claip_emo.model.checkpoint_folder import CheckpointError
 
 PROCESSOR_CONFIG = "processor_config.json"
@@ -19,7 +19,6 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 Normalisation = Literal["dataset", "per_crop"]
 MelMode = Literal["fusion", "rand_trunc"]
 AudioFill = Literal["repeatpad", "tile"]
-Detector = Literal["auto", "yunet", "haar", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class ProcessorSettings:
     image_mirrored: bool = False
     num_frames: int = 16
     frame_stride: int = 4
-    face_detector: Detector = "auto"
+    face_detector: DetectorKind = "auto"
     face_margin: float = 0.1
     sampling_rate_hz: int = 48_000
     audio_s: float = 10.0
