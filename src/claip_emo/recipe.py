@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 NO_FOLDER = ("none", "memory")  # values of data.cache
 
@@ -159,8 +159,16 @@ class AugmentRecipe(Section):
     """Probability that a clip with face and voice loses one of them; 0 in the paper."""
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Part = Literal["vision_tower", "audio_tower", "temporal", "head"]
+PARTS = ("vision_tower", "audio_tower", "temporal", "head")
+
+
+def _shares(given: object) -> object:
+    """Say in one sentence what neither a share nor shares of parts are."""
+    shares = list(given.values()) if isinstance(given, dict) else [given]
+    numbers = [s for s in shares if isinstance(s, int | float) and 0 <= s <= 1]
+    if len(numbers) < len(shares) or (isinstance(given, dict) and not given.keys() <= {*PARTS}):
+        raise ValueError(f"a share between 0 and 1, or shares of {', '.join(PARTS)}")
+    return given
 
 
 class TrainRecipe(Section):
@@ -188,11 +196,12 @@ class TrainRecipe(Section):
     """Against rare classes: weigh the loss, or draw clips evenly over classes."""
     early_stopping: int = Field(20, ge=0)
     """Stop after this many epochs without gain; 0: never."""
-    interpolation: Share | dict[Part, Share] = 1.0
+    interpolation: Annotated[float | dict[str, float], BeforeValidator(_shares)] = 1.0
     """How far the kept weights go from the start's to the trained ones, all of them or part by
-    part (those not named go all the way); below 1 more stays of what the towers knew (Wortsman et
-    al. 2022, on zero-shot models). Both matrices of LoRA go it each, so that what they make
-    together goes a little less. Epochs are selected without it."""
+    part (those not named go all the way, those that the model lacks do not matter); below 1 more
+    stays of what the towers knew (Wortsman et al. 2022, on zero-shot models). Both matrices of
+    LoRA go it each, so that what they make together goes a little less. Epochs are selected
+    without it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of products; weights stay float32. `auto` is bfloat16 where the device
     multiplies it in hardware and the towers are CLIP and CLAP, else float32. A run that goes on

@@ -11,7 +11,6 @@ from claip_emo import ClaipEmoModel, EmotionRecognizer
 from claip_emo.corpora.base import CorpusError
 from claip_emo.evaluation.predictions import Predictions
 from claip_emo.model.checkpoint_folder import CheckpointError
-from claip_emo.model.parameters import between as between_of
 from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training.fit import train
 from claip_emo.training.initial import initial_model
@@ -230,11 +229,47 @@ def test_the_kept_weights_lie_between_the_start_and_the_trained_ones(clips, tmp_
         torch.testing.assert_close(between[name], torch.lerp(value, trained[name], 0.25))
         moved += not torch.allclose(value, trained[name])
     assert moved > 10
-    parts = between_of(start.trained_state(), trained, {"audio_tower": 0.0, "head": 0.5})
-    for name, value in start.trained_state().items():
-        share = {"audio_tower": 0.0, "head": 0.5}.get(name.partition(".")[0], 1.0)
-        torch.testing.assert_close(parts[name], torch.lerp(value, trained[name], share))
     # Killed behind the last epoch, or run again: the same.
     again = train(small(clips, **a_quarter), tmp_path / "part", device="cpu")
     last = ClaipEmoModel.from_pretrained(again.out).trained_state()
     assert all(torch.equal(last[name], value) for name, value in between.items())
+
+
+@pytest.mark.parametrize("adaptation", ["lora", "full"])
+def test_each_part_goes_its_own_way(adaptation, clips, tmp_path) -> None:
+    shares = {"audio_tower": 0.0, "head": 0.5}
+    recipes = [described(clips, epochs=1), described(clips, epochs=1, interpolation=shares)]
+    for recipe in recipes:
+        recipe["model"]["adaptation"] = adaptation
+    models = [
+        ClaipEmoModel.from_pretrained(
+            train(parse_recipe(recipe), tmp_path / str(place), device="cpu").out
+        )
+        for place, recipe in enumerate(recipes)
+    ]
+    whole, part = (model.trained_state() for model in models)
+    start, _ = initial_model(
+        parse_recipe(recipes[0]), models[0].config.label_set, tmp_path / "start"
+    )
+    moved = dict.fromkeys(("vision_tower", "audio_tower", "head"), 0)
+    for name, value in start.trained_state().items():
+        where = name.partition(".")[0]
+        moved[where] = moved.get(where, 0) + (not torch.equal(value, whole[name]))
+        if value.is_floating_point():
+            expected = torch.lerp(value, whole[name], shares.get(where, 1.0))
+            torch.testing.assert_close(part[name], expected)
+        else:  # what BatchNorm counts
+            assert torch.equal(part[name], whole[name])
+    assert all(moved.values())
+
+
+def test_a_run_whose_recipe_is_older_than_a_key_goes_on(clips, tmp_path) -> None:
+    run = train(small(clips, epochs=1), tmp_path / "r", device="cpu")
+    written = run.out / "recipe.yaml"
+    lines = written.read_text().splitlines(keepends=True)
+    older = [line for line in lines if "interpolation" not in line]
+    assert len(older) == len(lines) - 1
+    written.write_text("".join(older))
+    assert train(small(clips, epochs=1), tmp_path / "r", device="cpu").out == run.out
+    with pytest.raises(RecipeError, match=r"differs in train\.interpolation"):
+        train(small(clips, epochs=1, interpolation=0.5), tmp_path / "r", device="cpu")

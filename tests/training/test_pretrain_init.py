@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from claip_emo.cli.main import app
 from claip_emo.model.backbones import BackboneError
 from claip_emo.training.pretrain import pretrain
+from claip_emo.training.pretrain_network import Learner, former_of
 
 from .test_pretrain import TOWER, made, recipe_of, told  # noqa: F401 (a fixture)
 
@@ -29,6 +30,24 @@ def test_a_pre_training_begins_with_a_former_one(tmp_path) -> None:
         for name, value in old.items():
             if value.is_floating_point() and "running_" not in name:
                 torch.testing.assert_close(new[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_statistics_and_words_are_taken_too(tmp_path) -> None:
+    recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
+    pretrain(recipe, tmp_path / "first", tell=told)
+    former = former_of(tmp_path / "first" / "vision", "vision", TOWER, recipe.language)
+    learner = Learner("vision", TOWER, recipe.language, ["other words than those of a face"])
+    before = learner.tokenizer.get_vocab()
+    learner.begin_with(former)
+    taken = learner.tower.state_dict()
+    kept = load_file(tmp_path / "first" / "vision" / "model.safetensors")
+    statistics = [name for name in taken if "running_" in name]
+    assert len(statistics) > 4
+    for name in statistics:
+        (same,) = (value for other, value in kept.items() if other.endswith(name))
+        assert torch.equal(taken[name], same)
+    assert learner.tokenizer.get_vocab() == former.language.tokenizer.get_vocab() != before
+    assert all(p.requires_grad for p in learner.language.parameters())
 
 
 @pytest.mark.parametrize(
