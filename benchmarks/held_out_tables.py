@@ -2,7 +2,7 @@
 
 python -m benchmarks.held_out_tables
 
-Each table, and the line of differences, takes the place of the former one of the same beginning, in
+Each table, the line of differences, and the commit take the place of the former ones, in
 ``docs/model-card.md`` and ``docs/results.md``; the text around them is a person's to mend.
 """
 
@@ -10,24 +10,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parents[1]
 MEASURED = HERE / "benchmarks" / "results" / "held_out.json"
-DOCUMENTS = HERE / "docs" / "model-card.md", HERE / "docs" / "results.md"
+CARD, RESULTS = HERE / "docs" / "model-card.md", HERE / "docs" / "results.md"
+MEASURED_BY = "`python -m benchmarks.held_out` (commit "
 GAINS = "Clip by clip face and voice together are "
 SHOWN = 3  # scores of each recording
 
 
 def main() -> None:
-    """Rewrite both documents; the card must have all of it."""
+    """Rewrite both documents."""
     tables = list(blocks(json.loads(MEASURED.read_text("utf-8"))))
-    card, results = (document.read_text("utf-8") for document in DOCUMENTS)
-    DOCUMENTS[0].write_text(rewritten(card, tables), "utf-8")
-    shown = [table for table in tables if table.partition("\n")[0] in results or GAINS in table]
-    DOCUMENTS[1].write_text(rewritten(results, shown), "utf-8")
+    CARD.write_text(rewritten(CARD.read_text("utf-8"), tables), "utf-8")
+    RESULTS.write_text(rewritten(RESULTS.read_text("utf-8"), in_results(tables)), "utf-8")
+
+
+def in_results(tables: Sequence[str]) -> list[str]:
+    """Return what the results show as well; the card alone tells of classes and recordings."""
+    return [table for table in tables if not table.startswith(("| class ", "| recording "))]
 
 
 def rewritten(text: str, tables: Iterable[str]) -> str:
@@ -41,6 +45,8 @@ def rewritten(text: str, tables: Iterable[str]) -> str:
         pattern = re.escape(first) + r"(\n\|.*)+"
         if table.startswith(GAINS):
             pattern = re.escape(GAINS) + r".*\(WAR, paired\)\."
+        elif table.startswith(MEASURED_BY):
+            pattern = re.escape(MEASURED_BY) + r"\w+\+?\)"
         text, count = re.subn(pattern, table.replace("\\", r"\\"), text)
         if count != 1:
             raise ValueError(f"{count} tables begin with {first!r}; one is expected.")
@@ -48,8 +54,9 @@ def rewritten(text: str, tables: Iterable[str]) -> str:
 
 
 def blocks(found: dict[str, Any]) -> Iterator[str]:
-    """Yield the tables and the line of differences."""
+    """Yield the commit, the tables, and the line of differences."""
     face, pairs, words = found["face"], found["pairs"], found["by_words"]
+    yield f"{MEASURED_BY}{found['commit']})"
     rows = [
         ("faces of part `test`, face alone", face["n"], face),
         ("constructed pairs of actors 17 and 18, voice alone", pairs["n"], pairs["audio"]),
@@ -69,17 +76,19 @@ def blocks(found: dict[str, Any]) -> Iterator[str]:
     yield _table(
         ("class", "faces of part `test` (n)", "pairs of actors 17 and 18, face and voice (n)"),
         [
-            (name, *(f"{_brackets(s[name])} ({s[name]['n']})" for s in of_classes))
-            for of_classes in [(face["per_class"], pairs["per_class"])]
+            (
+                name,
+                *(
+                    f"{_brackets(s['per_class'][name])} ({s['per_class'][name]['n']})"
+                    for s in (face, pairs)
+                ),
+            )
             for name in face["per_class"]
         ],
     )
     alone = (
         ("faces of part `test`", words["face"]),
-        (
-            "voices of actors 17 and 18",
-            words["pairs"]["audio"],
-        ),
+        ("voices of actors 17 and 18", words["pairs"]["audio"]),
     )
     yield _table(
         ("by words alone", "WAR", "UAR"),
@@ -111,9 +120,8 @@ def _brackets(told: dict[str, Any]) -> str:
 
 
 def _table(names: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
-    lines = [names, ["---"] * len(names), *rows]
-    text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-    return text.replace("| --- " * len(names) + "|", "|---" * len(names) + "|")
+    head, *body = (f"| {' | '.join(map(str, line))} |" for line in (names, *rows))
+    return "\n".join([head, "|---" * len(names) + "|", *body])
 
 
 if __name__ == "__main__":

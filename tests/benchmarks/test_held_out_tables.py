@@ -18,6 +18,7 @@ def found() -> dict:
     recalls = {"anger": {**told(0.5), "n": 12}, "fear": {**told(0.25), "n": 4}}
     scores = {"anger": 0.5, "fear": 0.3, "disgust": 0.15, "neutral": 0.05}
     return {
+        "commit": "abc1234",
         "face": {"n": 1660, **both(0.7855001), "per_class": recalls},
         "pairs": {"n": 120, "audio": both(0.6), "video": both(0.7), "audiovisual": both(0.9),
                   "gain": {"video": gain, "audio": gain}, "per_class": recalls},
@@ -30,7 +31,8 @@ def found() -> dict:
 
 
 def test_figures_are_written_as_they_were_measured() -> None:
-    held, gains, classes, words, recordings = tables.blocks(found())
+    commit, held, gains, classes, words, recordings = tables.blocks(found())
+    assert commit == "`python -m benchmarks.held_out` (commit abc1234)"
     assert held.splitlines()[:3] == [
         "| held out | n | WAR | UAR |",
         "|---|---|---|---|",
@@ -51,13 +53,16 @@ def test_figures_are_written_as_they_were_measured() -> None:
 
 
 def test_a_table_takes_the_place_of_its_former_self(monkeypatch, tmp_path) -> None:
-    first, gains, *_ = tables.blocks(found())
+    commit, first, gains, _, words, _ = tables.blocks(found())
     text = (
-        "Before.\n\n| held out | n | WAR | UAR |\n|---|---|---|---|\n| old | 1 | 2 | 3 |\n\n"
-        "Clip by clip face and voice together are old (WAR, paired). After.\n\n| other |\n|---|\n"
+        "`python -m benchmarks.held_out` (commit 0ld1234+), of old.\n\n"
+        "| held out | n | WAR | UAR |\n|---|---|---|---|\n| old | 1 | 2 | 3 |\n\n"
+        "Clip by clip face and voice together are old (WAR, paired). After.\n\n| other |\n|---|\n\n"
+        "| by words alone | WAR | UAR |\n|---|---|---|\n| old | 2 | 3 |\n"
     )
-    expected = f"Before.\n\n{first}\n\n{gains} After.\n\n| other |\n|---|\n"
-    assert tables.rewritten(text, [first, gains]) == expected
+    expected = f"{commit}, of old.\n\n{first}\n\n{gains} After.\n\n| other |\n|---|\n\n{words}\n"
+    assert tables.in_results(list(tables.blocks(found()))) == [commit, first, gains, words]
+    assert tables.rewritten(text, [commit, first, gains, words]) == expected
     with pytest.raises(ValueError, match=r"0 tables begin with '\| class"):
         tables.rewritten(text, tables.blocks(found()))
     with pytest.raises(ValueError, match="2 tables"):
@@ -66,10 +71,11 @@ def test_a_table_takes_the_place_of_its_former_self(monkeypatch, tmp_path) -> No
     measured, card, results = (tmp_path / name for name in ("m.json", "card.md", "results.md"))
     measured.write_text(json.dumps(found()))
     heads = (table.partition("\n")[0] for table in tables.blocks(found()))
-    card.write_text("\n\n".join(h if tables.GAINS in h else f"{h}\n| old |" for h in heads))
+    card.write_text("\n\n".join(f"{h}\n| old |" if h.startswith("|") else h for h in heads))
     results.write_text(text)
     monkeypatch.setattr(tables, "MEASURED", measured)
-    monkeypatch.setattr(tables, "DOCUMENTS", (card, results))
+    monkeypatch.setattr(tables, "CARD", card)
+    monkeypatch.setattr(tables, "RESULTS", results)
     tables.main()
     assert results.read_text() == expected
     assert all(table in card.read_text() for table in tables.blocks(found()))

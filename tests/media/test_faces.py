@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from claip_emo.media.clip import NO_FACE, ClipSpec, load_clip
-from claip_emo.media.faces import FaceModelError, Haar, YuNet, make_detector
+from claip_emo.media.faces import HAAR_PIXELS, FaceModelError, Haar, YuNet, make_detector
 from claip_emo.media.picture import square
 from claip_emo.media.recording import load_recording
 from claip_emo.media.tracks import iou, join, squares
@@ -158,6 +158,27 @@ def test_none_is_no_detector() -> None:
 def test_haar_finds_nothing_in_a_ramp_and_can_be_pickled() -> None:
     detector = pickle.loads(pickle.dumps(Haar()))
     assert detector.detect(ramp(1)[0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("shape", [(1080, 1920), (1920, 1080), (202, 360), (90, 60)])
+def test_haar_looks_at_few_pixels_and_tells_of_all(shape) -> None:
+    class Cascade:
+        def detectMultiScale3(self, grey, *_, **__):  # noqa: N802 - OpenCV's name
+            seen.append(grey.shape)
+            height, width = grey.shape
+            box = [width // 4, height // 4, width // 2, height // 2]
+            return np.array([box]), None, np.array([[2.0]])
+
+    seen = []
+    detector = Haar()
+    detector._local.cascade = Cascade()
+    (found,) = detector.detect(np.zeros((*shape, 3), np.uint8))
+    assert np.prod(seen[0]) <= min(np.prod(shape), HAAR_PIXELS * 1.01)
+    assert np.prod(seen[0]) >= min(np.prod(shape), HAAR_PIXELS) * 0.99
+    height, width = shape
+    expected = [width / 4, height / 4, width / 2, height / 2]
+    np.testing.assert_allclose(found[:4], expected, atol=0.01 * max(shape))
+    assert 0.5 < found[4] < 1
 
 
 def test_one_detector_serves_many_threads() -> None:

@@ -27,10 +27,9 @@ DETECT_PX = 640  # longest side on which faces are sought: 10 ms, and small face
 YUNET_SCORE = 0.6
 YUNET_SMALLEST_PX = 16  # of a picture; on narrower ones it sees faces in plain black
 HAAR_FILE = "haarcascade_frontalface_default.xml"
-HAAR_PIXELS = 360 * 202  # on which it looks: half the time of 640 x 360, and a tenth of the
-# height is still a face
+HAAR_PIXELS = 360 * 202  # on which it looks: half the time of 640 x 360
+HAAR_SMALLEST_PX = 20  # there; a tenth of the height of a film is still a face
 HAAR_NEIGHBOURS = 5
-HAAR_SMALLEST = 0.08  # of the shorter side
 
 
 class FaceModelError(ValueError):
@@ -124,9 +123,9 @@ class Haar(_PerThread):
             self._local.cascade = cascade
         small, scale = _shrunk(frame, math.sqrt(HAAR_PIXELS / (frame.shape[0] * frame.shape[1])))
         grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY))
-        smallest = max(20, round(HAAR_SMALLEST * min(grey.shape)))
+        smallest = (HAAR_SMALLEST_PX, HAAR_SMALLEST_PX)
         boxes, _, weights = cascade.detectMultiScale3(
-            grey, 1.1, HAAR_NEIGHBOURS, minSize=(smallest, smallest), outputRejectLevels=True
+            grey, 1.1, HAAR_NEIGHBOURS, minSize=smallest, outputRejectLevels=True
         )
         if not len(boxes):
             return np.zeros((0, 5), np.float32)
