@@ -146,6 +146,9 @@ def test_push_to_hub_uploads_the_settings(monkeypatch, tmp_path) -> None:
             done.append((private, exist_ok))
             return SimpleNamespace(repo_id=f"someone/{repo_id}")
 
+        def create_branch(self, repo_id, *, branch, exist_ok):
+            done.append((repo_id, branch, exist_ok))
+
         def upload_folder(self, *, repo_id, folder_path, **settings):
             shutil.copytree(folder_path, tmp_path, dirs_exist_ok=True)
             done.append((repo_id, settings))
@@ -153,7 +156,10 @@ def test_push_to_hub_uploads_the_settings(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     processor = ClaipEmoProcessor(ProcessorSettings(mel_mode="rand_trunc", num_frames=3))
     processor.push_to_hub("emotions", token="secret", private=True, revision="v2")
-    assert done == ["secret", (True, True), ("someone/emotions", {"revision": "v2"})]
+    sent = {"commit_message": "Upload processor", "create_pr": False, "revision": "v2"}
+    assert done == [
+        "secret", (True, True), ("someone/emotions", "v2", True), ("someone/emotions", sent),
+    ]  # fmt: skip
     assert ClaipEmoProcessor.from_pretrained(with_config(tmp_path)).settings == processor.settings
 
 
