@@ -46,7 +46,7 @@ def measure(options: Options) -> Claim:
         many = Path(folder) / "many"
         many.mkdir()
         copies = [Path(shutil.copy(film, many / f"{n:02d}.mp4")) for n in range(files)]
-        recognizer = EmotionRecognizer(
+        recognizer = EmotionRecognizer.of_model(
             copy.deepcopy(model), processor, face_detector=_detector(), face_model=_yunet()
         )
         timed = interleaved(_jobs(recognizer, film), rounds)
@@ -94,7 +94,7 @@ PARTS = ("decoding", "face detection", "towers")
 
 def _jobs(recognizer: EmotionRecognizer, film: Path) -> dict[str, Callable[[], Any]]:
     """Return each part alone, on what the part before it yields, and the whole."""
-    spec = recognizer.processor.clip_spec(views="by_duration")
+    spec = recognizer.reader.settings.clip_spec(views="by_duration")
 
     def decode() -> list[np.ndarray]:
         source = open_source(film)
@@ -116,7 +116,7 @@ def _jobs(recognizer: EmotionRecognizer, film: Path) -> dict[str, Callable[[], A
     return {
         "decoding": decode,
         "face detection": detect,
-        "towers": lambda: score(recognizer.model, recognizer.processor, stack([clip])),
+        "towers": lambda: recognizer.predictor.score([clip], "av"),
         "whole": lambda: recognizer(film),
     }
 

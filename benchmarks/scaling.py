@@ -156,7 +156,7 @@ def _long(path: Path, backbone: str) -> dict[str, Any]:
     from claip_emo.inference.recognizer import EmotionRecognizer
 
     keep_freed_memory()
-    recognizer = EmotionRecognizer(*build(backbone), face_detector="haar")
+    recognizer = EmotionRecognizer.of_model(*build(backbone), face_detector="haar")
     built = memory_mib("VmRSS")
     begin = time.perf_counter()
     clip = recognizer.load(path)

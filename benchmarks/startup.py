@@ -2,7 +2,7 @@
 
 The prediction is that of the model in the box, faces by the detector that OpenCV carries, as on a
 fresh machine without network. Both run in fresh processes, beside an empty Python and beside one
-that only imports torch, which a prediction cannot do without.
+that only imports torch, which this prediction does without.
 """
 
 from __future__ import annotations

@@ -99,18 +99,18 @@ def test_precision_and_batch_size_reach_the_recogniser(
 ) -> None:
     from claip_emo import EmotionRecognizer
 
-    made, asked = EmotionRecognizer.__init__, []
-    many = EmotionRecognizer.many
+    asked, many = [], EmotionRecognizer.many
+    loaded = EmotionRecognizer.from_pretrained.__func__
 
-    def noted(self, *arguments, **settings):
+    def noted(cls, *arguments, **settings):
         asked.append(settings["precision"])
-        made(self, *arguments, **settings)
+        return loaded(cls, *arguments, **settings)
 
     def batched(self, paths, **settings):
         asked.append(settings["batch_size"])
         return many(self, paths, **settings)
 
-    monkeypatch.setattr(EmotionRecognizer, "__init__", noted)
+    monkeypatch.setattr(EmotionRecognizer, "from_pretrained", classmethod(noted))
     monkeypatch.setattr(EmotionRecognizer, "many", batched)
     files = zoo / "both.mp4", zoo / "sound.wav", zoo / "no_sound.mp4"
     rows = {}

@@ -15,7 +15,7 @@ from claip_emo.evaluation.across import (
 )
 from claip_emo.evaluation.predictions import Predictions, PredictionsError, metrics
 from claip_emo.labels import LabelError, LabelSet, project
-from claip_emo.model.batching import Scores
+from claip_emo.model.stacking import Scores
 
 MODEL = LabelSet(("anger", "neutral", "calm", "contempt", "joy"))
 CLIPS = LabelSet(("happy", "boredom", "angry", "neutral"))

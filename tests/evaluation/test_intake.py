@@ -143,7 +143,7 @@ def test_processes_share_the_batches_of_one(broken, monkeypatch) -> None:
     from claip_emo.evaluation import processes
     from claip_emo.evaluation.evaluate import score_corpus
     from claip_emo.media.clip import ClipSpec
-    from claip_emo.model.batching import Scores
+    from claip_emo.model.stacking import Scores
 
     corpus = readable(read_fold("dfew", Place(broken[0]), 1), "skip")
     dataset = ClipDataset(corpus, ClipSpec(num_frames=1, size_px=16, audio_s=0.2), None)

@@ -42,7 +42,7 @@ def made(**changes) -> tuple[ClaipEmoModel, ClaipEmoProcessor]:
 
 @pytest.fixture(scope="module")
 def recognizer() -> EmotionRecognizer:
-    found = EmotionRecognizer(*made(), face_detector="none", precision="fp32")
+    found = EmotionRecognizer.of_model(*made(), face_detector="none", precision="fp32")
     found.reader.detector = Found()
     return found
 
@@ -104,8 +104,12 @@ def test_rows_are_those_of_single_calls(recognizer, paths, modality, batch_size)
 
 def test_clips_of_several_files_are_scored_at_once(recognizer, paths, monkeypatch) -> None:
     scored = []
-    stack = module.stack
-    monkeypatch.setattr(module, "stack", lambda clips: scored.append(len(clips)) or stack(clips))
+    score = recognizer.predictor.score
+    monkeypatch.setattr(
+        recognizer.predictor,
+        "score",
+        lambda clips, mask: scored.append(len(clips)) or score(clips, mask),
+    )
     good = [paths[0], paths[1], paths[8]]
     list(recognizer.many(good * 2, batch_size=50))
     assert scored == [6]
@@ -115,14 +119,14 @@ def test_clips_of_several_files_are_scored_at_once(recognizer, paths, monkeypatc
 
 
 def test_only_what_the_towers_fail_on_has_an_error(recognizer, paths, monkeypatch) -> None:
-    stack = module.stack
+    score = recognizer.predictor.score
 
-    def failing(clips):
+    def failing(clips, mask):
         if any("noise" in clip.path for clip in clips):
             raise RuntimeError("out of memory")
-        return stack(clips)
+        return score(clips, mask)
 
-    monkeypatch.setattr(module, "stack", failing)
+    monkeypatch.setattr(recognizer.predictor, "score", failing)
     rows = list(recognizer.many(paths, batch_size=50))
     assert [row.path for row in rows] == [str(path) for path in paths]
     for row, path in zip(rows, paths, strict=True):
@@ -195,9 +199,9 @@ def test_reading_pauses_while_the_cpu_scores(recognizer, paths, monkeypatch) -> 
         waited.append(waiting.is_alive())
         return score(*arguments)
 
-    score = module.score
+    score = recognizer.predictor.score
     monkeypatch.setattr(module, "Pace", Noted)
-    monkeypatch.setattr(module, "score", scoring)
+    monkeypatch.setattr(recognizer.predictor, "score", scoring)
     assert [row.error for row in recognizer.many(paths[:2], batch_size=1)] == [None, None]
     assert waited == [True, True]
 
@@ -222,7 +226,7 @@ def test_wrong_questions_are_told_at_once(recognizer) -> None:
         pytest.fail("no file is taken")
         yield
 
-    faces = EmotionRecognizer(*made(modality="v"), face_detector="none", precision="fp32")
+    faces = EmotionRecognizer.of_model(*made(modality="v"), face_detector="none", precision="fp32")
     with pytest.raises(ModalityError, match="reads faces only"):
         faces.many(nothing(), modality="audio")
     with pytest.raises(ValueError, match="at least 1, not 0"):
@@ -237,7 +241,7 @@ def test_the_towers_are_merged_in_the_precision_asked_for(precision, monkeypatch
         ClaipEmoModel, "merge", lambda self, to: asked.append(to) or merge(self, "fp32")
     )
     model, processor = made()
-    EmotionRecognizer(model, processor, face_detector="none", precision=precision)
+    EmotionRecognizer.of_model(model, processor, face_detector="none", precision=precision)
     wanted = best_precision("cpu", model.config) if precision == "auto" else precision
     assert asked == [wanted]
 
@@ -245,7 +249,9 @@ def test_the_towers_are_merged_in_the_precision_asked_for(precision, monkeypatch
 def test_int8_is_refused_beyond_the_cpu() -> None:
     model, processor = made()
     with pytest.raises(ValueError, match="CPU only"):
-        EmotionRecognizer(model.to("meta"), processor, face_detector="none", precision="int8")
+        EmotionRecognizer.of_model(
+            model.to("meta"), processor, face_detector="none", precision="int8"
+        )
 
 
 @pytest.mark.parametrize("good", range(5))
@@ -262,7 +268,7 @@ def test_rows_of_the_files_before_a_failing_list_are_given(recognizer, paths, go
 
 def test_int8_scores_of_a_file_do_not_follow_from_its_neighbours(paths) -> None:
     """Activations share a scale in every call: a loud neighbour would make a file's rough."""
-    quick = EmotionRecognizer(*made(), face_detector="none", precision="int8")
+    quick = EmotionRecognizer.of_model(*made(), face_detector="none", precision="int8")
     good = [paths[0], paths[1], paths[3], paths[5], paths[8]]
     for row, path in zip(quick.many(good, batch_size=50), good, strict=True):
         assert row.scores == quick(path).scores

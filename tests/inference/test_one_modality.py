@@ -32,11 +32,11 @@ def recognizer(request) -> EmotionRecognizer:
     backbone = resolve("tiny-clip")
     model = ClaipEmoModel(configure(backbone, SEVEN, num_frames=3, modality=request.param))
     processor = ClaipEmoProcessor.for_backbone(backbone, num_frames=3, audio_s=0.5)
-    return EmotionRecognizer(model.eval(), processor, face_detector="none")
+    return EmotionRecognizer.of_model(model.eval(), processor, face_detector="none")
 
 
 def test_only_what_it_reads_is_decoded_and_named(recognizer, zoo) -> None:
-    face = recognizer.model.config.modality == "v"
+    face = recognizer.predictor.config.modality == "v"
     clip = recognizer.load(zoo / "both.mp4")
     assert (clip.has_video, clip.has_audio) == (face, not face)
     result = recognizer(zoo / "both.mp4")
@@ -47,18 +47,18 @@ def test_only_what_it_reads_is_decoded_and_named(recognizer, zoo) -> None:
     if face:
         assert alone.scores == result.scores
     # A clip that was loaded with both: what the model does not read is not used.
-    whole = load_clip(zoo / "both.mp4", recognizer.processor.clip_spec(views="by_duration"))
+    whole = load_clip(zoo / "both.mp4", recognizer.reader.settings.clip_spec(views="by_duration"))
     assert recognizer.recognize(whole).modalities == result.modalities
 
 
 def test_what_it_does_not_read_cannot_be_asked_for(recognizer, zoo) -> None:
-    face = recognizer.model.config.modality == "v"
+    face = recognizer.predictor.config.modality == "v"
     with pytest.raises(ModalityError, match=r"reads (faces|voices) only"):
         recognizer(zoo / "both.mp4", modality="audio" if face else "video")
 
 
 def test_a_file_without_it_is_a_row_that_says_so(recognizer, zoo) -> None:
-    face = recognizer.model.config.modality == "v"
+    face = recognizer.predictor.config.modality == "v"
     lacking = zoo / ("sound.wav" if face else "mute.mp4")
     paths = [lacking, zoo / "both.mp4", zoo / "text.mp4", zoo / "nowhere.mp4"]
     rows = list(recognizer.many(paths))
@@ -69,7 +69,7 @@ def test_a_file_without_it_is_a_row_that_says_so(recognizer, zoo) -> None:
     if not face:
         with pytest.raises(MediaError, match="voices only, and its sound is silent"):
             recognizer(zoo / "silent.mp4")
-    clip = load_clip(lacking, recognizer.processor.clip_spec())
+    clip = load_clip(lacking, recognizer.reader.settings.clip_spec())
     with pytest.raises(MediaError, match="this model reads"):
         recognizer.recognize(clip)
 
@@ -77,5 +77,5 @@ def test_a_file_without_it_is_a_row_that_says_so(recognizer, zoo) -> None:
 def test_a_model_that_reads_voices_asks_no_detector(recognizer) -> None:
     backbone = resolve("tiny-clip")
     model = ClaipEmoModel(configure(backbone, SEVEN, num_frames=3, modality="a"))
-    heard = EmotionRecognizer(model, recognizer.processor, face_detector="haar")
+    heard = EmotionRecognizer.of_model(model, recognizer.predictor.processor, face_detector="haar")
     assert heard.reader.detector is None

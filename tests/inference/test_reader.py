@@ -1,4 +1,4 @@
-"""Reading begins before torch is there, once, and ends when nobody waits for it."""
+"""Reading begins before the model is there, once, and ends when nobody waits for it."""
 
 import json
 import pickle
@@ -108,9 +108,9 @@ def test_an_interrupted_prediction_does_not_wait_for_what_was_begun(film) -> Non
             return np.zeros((0, 5), np.float32)
 
     quick = EmotionRecognizer.from_pretrained()
-    reader = Reader(quick.processor.settings, "av")
+    reader = Reader(quick.predictor.settings, "av")
     reader.detector = Slow()
-    recognizer = EmotionRecognizer(quick.model, quick.processor, reader=reader)
+    recognizer = EmotionRecognizer(quick.predictor, reader=reader)
 
     def predict() -> None:
         with closing(reader):
@@ -131,14 +131,12 @@ def test_a_reader_can_be_pickled_and_belongs_to_its_model() -> None:
     again = pickle.loads(pickle.dumps(Reader(SETTINGS, "av", face_detector="haar")))
     assert (again.settings, again.reads, again.detector.name) == (SETTINGS, "av", "haar")
     quick = EmotionRecognizer.from_pretrained()
-    own = quick.processor.settings
+    own = quick.predictor.settings
     for settings, reads, choices in (
         (own, "v", {}), (SETTINGS, "av", {}), (own, "av", {"face_detector": "none"}),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="reader"):
-            EmotionRecognizer(
-                quick.model, quick.processor, reader=Reader(settings, reads), **choices
-            )
+            EmotionRecognizer(quick.predictor, reader=Reader(settings, reads), **choices)
     quick.detector = None
     assert quick.reader.detector is None
 

@@ -10,9 +10,10 @@ from claip_emo import ClaipEmoModel, Clip
 from claip_emo.labels import SEVEN
 from claip_emo.model import batching
 from claip_emo.model.backbones import configure, resolve
-from claip_emo.model.batching import MODALITIES, score, stack
+from claip_emo.model.batching import score, stack
 from claip_emo.model.description import ModalityError
 from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.model.stacking import MODALITIES
 
 
 @pytest.fixture(scope="module")

@@ -164,12 +164,15 @@ def begin(threads: int | None = None) -> None:
     keep_freed_memory()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    use_threads(threads)
+    if threads is not None:
+        import torch  # noqa: F401 - is told too
+
+        use_threads(threads)
 
 
 def use_threads(threads: int | None) -> None:
-    """Let torch compute with so many threads; None: as many as it takes by itself."""
+    """Compute with so many threads; None: as many as NumPy and torch take by themselves."""
     if threads is not None:
-        import torch
+        from claip_emo.threads import use
 
-        torch.set_num_threads(threads)
+        use(threads)

@@ -87,7 +87,7 @@ def predict(
     failed, shown = False, []
     with closing(reader):
         if len(paths) == 1:
-            reader.begin(paths[0], modality.value)  # while torch is imported
+            reader.begin(paths[0], modality.value)  # while the model is loaded
         with importing():
             from claip_emo.inference.recognizer import EmotionRecognizer
         use_threads(threads)

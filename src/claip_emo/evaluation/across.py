@@ -19,7 +19,8 @@ from claip_emo.corpora.base import Corpus, CorpusError
 from claip_emo.evaluation.predictions import Predictions, PredictionsError
 from claip_emo.labels import Projection
 from claip_emo.metrics import softmax
-from claip_emo.model.batching import Modality, Scores
+from claip_emo.model.description import Modality
+from claip_emo.model.stacking import Scores
 
 Scorer = Callable[[dict[str, Any], Sequence[Modality]], dict[Modality, Scores]]
 

@@ -28,10 +28,9 @@ from claip_emo.evaluation import processes
 from claip_emo.evaluation.evaluate import score_corpus
 from claip_emo.evaluation.intake import known_to, read_part, readable
 from claip_emo.evaluation.run import progress_bar, progress_task
-from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.faces import make_detector
 from claip_emo.metrics import summarise
-from claip_emo.model.batching import Scores, score
+from claip_emo.model.batching import score
 from claip_emo.model.checkpoint_folder import (
     CONFIG,
     copy_checkpoint,
@@ -41,7 +40,9 @@ from claip_emo.model.checkpoint_folder import (
 )
 from claip_emo.model.description import READS, Modality, ModalityError
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.precision import pick_device
 from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.model.stacking import Scores
 from claip_emo.recipe import DataRecipe
 
 logger = logging.getLogger(__name__)

@@ -28,14 +28,15 @@ from claip_emo.evaluation.intake import (
 from claip_emo.evaluation.predictions import Predictions, metrics
 from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
 from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
-from claip_emo.inference.recognizer import pick_device
 from claip_emo.labels import Projection, project
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import make_detector
-from claip_emo.model.batching import MODALITIES, Modality, Scores, score
+from claip_emo.model.batching import score
+from claip_emo.model.description import Modality
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.precision import PrecisionChoice, resolve_precision
+from claip_emo.model.precision import PrecisionChoice, pick_device, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.model.stacking import MODALITIES, Scores
 from claip_emo.recipe import DataRecipe
 
 THUMBNAIL_PX = 160

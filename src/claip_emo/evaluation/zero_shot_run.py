@@ -19,9 +19,9 @@ from claip_emo.evaluation.evaluate import (
 from claip_emo.evaluation.intake import facts_of, known_to, read_part
 from claip_emo.evaluation.run import describe_run
 from claip_emo.evaluation.zero_shot import FACE_WEIGHT, ZERO_SHOT, ZeroShotModel, roles_of
-from claip_emo.inference.recognizer import pick_device
 from claip_emo.labels import LabelError, LabelSet
 from claip_emo.model.backbones import BackboneError, resolve
+from claip_emo.model.precision import pick_device
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.prompts import TEMPLATES
 from claip_emo.recipe import DataRecipe

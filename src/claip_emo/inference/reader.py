@@ -1,4 +1,4 @@
-"""A path becomes a clip as a model wants it: what can be done before torch is there."""
+"""A path becomes a clip as a model wants it: what can be done before the model is there."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from claip_emo.inference.pipeline import (
@@ -21,25 +20,21 @@ from claip_emo.inference.pipeline import (
     batches,
     read_ahead,
 )
-from claip_emo.inference.reader import (
-    FRAMES_AHEAD,
-    ModalityChoice,
-    Reader,
-)
+from claip_emo.inference.predictor import ModelPredictor, Predictor, load_predictor
+from claip_emo.inference.reader import FRAMES_AHEAD, ModalityChoice, Reader
 from claip_emo.inference.result import EmotionResult, Faces, failed
 from claip_emo.labels import LabelSet
 from claip_emo.media.clip import Clip
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.spec import DetectorKind
-from claip_emo.model.batching import score, stack
 from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.description import Modality
-from claip_emo.model.folded import load_predictor
-from claip_emo.model.precision import PrecisionChoice, resolve_precision
-from claip_emo.model.processing import ClaipEmoProcessor
+from claip_emo.threads import in_use
 
 if TYPE_CHECKING:
-    from claip_emo.model.batching import Predictor
+    from claip_emo.model.modeling import ClaipEmoModel
+    from claip_emo.model.precision import PrecisionChoice
+    from claip_emo.model.processing import ClaipEmoProcessor
 
 BATCH_SIZE = 8  # views, 128 frames: four clips of 10 s
 
@@ -48,43 +43,57 @@ class EmotionRecognizer:
     """Recognises the emotion that a person on a video shows, from face and voice.
 
     Args:
-        model: a trained model; its LoRA is merged for speed.
-        processor: what the model's towers want to see.
+        predictor: turns clips into scores; ``of_model`` makes one of a model.
         face_detector: overrides the checkpoint's detector.
         face_model: YuNet's model file, where it is not to come from the hub.
-        precision: number format of the towers; ``auto`` is the faster of fp32 and bf16.
-        reader: what reads files, with its detector; None: one is made for the processor.
+        reader: what reads files, with its detector; None: one is made for the predictor.
     """
 
     def __init__(
         self,
-        model: Predictor,
-        processor: ClaipEmoProcessor,
+        predictor: Predictor,
         *,
         face_detector: DetectorKind | None = None,
         face_model: str | Path | None = None,
-        precision: PrecisionChoice = "auto",
         reader: Reader | None = None,
     ):
-        """Merge the adapters and make the detector.
+        """Make the detector.
+
+        Raises:
+            FaceModelError: if the detector's model file is missing or broken.
+            ValueError: if the reader is another model's.
+        """
+        self.predictor = predictor
+        if reader is not None and (face_detector or face_model):
+            raise ValueError("A reader has its detector; give face_detector to one of them.")
+        theirs = predictor.settings, predictor.config.modality
+        if reader is not None and (reader.settings, reader.reads) != theirs:
+            raise ValueError("The reader is another checkpoint's: its towers want other input.")
+        self.reader = reader or Reader(*theirs, face_detector=face_detector, face_model=face_model)
+
+    @classmethod
+    def of_model(
+        cls,
+        model: ClaipEmoModel,
+        processor: ClaipEmoProcessor,
+        *,
+        precision: PrecisionChoice = "auto",
+        **choices: Any,
+    ) -> EmotionRecognizer:
+        """Return the recogniser of a model that is in memory.
+
+        Args:
+            model: a trained model; its LoRA is merged for speed.
+            processor: what the model's towers want to see.
+            precision: number format of the towers; ``auto`` is the faster of fp32 and bf16.
+            choices: ``face_detector``, ``face_model`` and ``reader``.
 
         Raises:
             FaceModelError: if the detector's model file is missing or broken.
             ValueError: if the model's device does not compute in the precision, or the reader is
                 another model's.
         """
-        self.precision = resolve_precision(precision, model.device, model.config)
-        self.model = model.merge(self.precision)
-        self.processor = processor
-        if reader is not None and (face_detector or face_model):
-            raise ValueError("A reader has its detector; give face_detector to one of them.")
-        theirs = processor.settings, model.config.modality
-        if reader is not None and (reader.settings, reader.reads) != theirs:
-            raise ValueError("The reader is another checkpoint's: its towers want other input.")
-        self.reader = reader or Reader(
-            processor.settings, model.config.modality, face_detector=face_detector,
-            face_model=face_model,
-        )  # fmt: skip
+        return cls(ModelPredictor(model, processor, precision), **choices)
 
     @classmethod
     def from_pretrained(
@@ -102,7 +111,8 @@ class EmotionRecognizer:
 
         Args:
             source: where from; None: the small model that the package carries.
-            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``; ``auto`` leaves ResNets, as the small
+                model in the package has them, on the CPU.
             face_detector: overrides the checkpoint's detector.
             face_model: YuNet's model file, where it is not to come from the hub.
             precision: number format of the towers.
@@ -115,16 +125,8 @@ class EmotionRecognizer:
             ValueError: if there is no such device, or it does not compute in the precision.
         """
         folder = resolve(source, **hub)
-        model = load_predictor(folder).to(pick_device(device))
-        processor = ClaipEmoProcessor.from_pretrained(folder)
-        return cls(
-            model,
-            processor,
-            face_detector=face_detector,
-            face_model=face_model,
-            precision=precision,
-            reader=reader,
-        )
+        predictor = load_predictor(folder, device, precision)
+        return cls(predictor, face_detector=face_detector, face_model=face_model, reader=reader)
 
     @property
     def detector(self) -> FaceDetector | None:
@@ -138,7 +140,7 @@ class EmotionRecognizer:
     @property
     def labels(self) -> LabelSet:
         """The emotions it tells apart."""
-        return self.model.config.label_set
+        return self.predictor.config.label_set
 
     def __call__(
         self, path: str | Path, *, modality: ModalityChoice = "av", audio: str | Path | None = None
@@ -188,7 +190,7 @@ class EmotionRecognizer:
     ) -> Iterator[EmotionResult]:
         """Recognise many files, one row each, in their order; a bad file is a row with its error.
 
-        Files are read ahead by threads of their own, as many as torch has, and scored in batches;
+        Files are read ahead by threads of their own, as many as compute, and scored in batches;
         in int8 one by one, as its rounding would follow from what else is in a batch. Closing the
         iterator ends them.
 
@@ -224,9 +226,9 @@ class EmotionRecognizer:
             self.reader.check(clip, str(path))
             return clip
 
-        readers = min(torch.get_num_threads(), MOST_READERS)
-        on_cpu = self.model.device.type == "cpu"
-        num_frames = self.processor.settings.num_frames
+        readers = min(in_use(), MOST_READERS)
+        on_cpu = self.predictor.on_cpu
+        num_frames = self.predictor.settings.num_frames
         every, most = chain(first, asked), batch_size + readers
         reading = read_ahead(load, every, pace, readers=readers, most=most)
         with closing(reading) as loaded:
@@ -254,12 +256,10 @@ class EmotionRecognizer:
     def _results(
         self, clips: Sequence[Clip], paths: Sequence[str], mask: Modality
     ) -> list[EmotionResult]:
-        """Score clips that have something of what is scored, in one batch; in int8 each alone."""
+        """Score clips that have something of what is scored."""
         if not clips:
             return []
-        groups = [[clip] for clip in clips] if self.precision == "int8" else [clips]
-        scored = [score(self.model, self.processor, stack(few), (mask,))[mask] for few in groups]
-        scores = np.concatenate([few.probabilities for few in scored])
+        scores = self.predictor.score(clips, mask).probabilities
         return [
             self._result(clip, path, mask, row)
             for clip, path, row in zip(clips, paths, scores, strict=True)
@@ -287,25 +287,3 @@ class EmotionRecognizer:
             warnings=clip.warnings,
             faces=faces,
         )
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` takes CUDA, then Apple's GPU, then the CPU.
-
-    Raises:
-        ValueError: if the device is unknown or not on this machine.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    available: Sequence[bool] = {
-        "cpu": [True],
-        "cuda": [torch.cuda.is_available()],
-        "mps": [torch.backends.mps.is_available()],
-    }.get(name.partition(":")[0], [])
-    if not available:
-        raise ValueError(f"Unknown device {name!r}; it is auto, cpu, cuda or mps.")
-    if not available[0]:
-        raise ValueError(f"There is no {name} device on this machine; use --device auto or cpu.")
-    return torch.device(name)

@@ -15,8 +15,7 @@ from claip_emo.model.checkpoint_folder import (
     PEFT_PREFIX,
     TOWER_NAMES,
     TOWERS,
-    misfit,
-    misshapen,
+    check_fit,
     read_weights,
 )
 from claip_emo.model.towers import lora_config
@@ -73,11 +72,8 @@ def load_towers(model: ClaipEmoModel, folder: Path) -> None:
 
 def _fill(expected: dict[str, Tensor], path: Path) -> None:
     stored = read_weights(path)
-    if stored.keys() != expected.keys():
-        raise misfit(path, stored.keys() ^ expected.keys())
+    check_fit(path, stored, expected)
     for name, value in stored.items():
-        if value.shape != expected[name].shape:
-            raise misshapen(path, name, value.shape, expected[name].shape)
         expected[name].copy_(value)
 
 

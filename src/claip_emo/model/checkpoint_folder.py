@@ -13,12 +13,14 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from claip_emo.hub import reachable
@@ -35,6 +37,15 @@ WEIGHTS = ".safetensors"
 PEFT_PREFIX = "base_model.model."
 PACKAGED = "mini"
 TOWER_NAMES = ("vision_tower.", "audio_tower.")
+
+
+class Shaped(Protocol):
+    """An array or a tensor."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Its size in each direction."""
+        ...
 
 
 class CheckpointError(ValueError):
@@ -182,23 +193,59 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     from safetensors.torch import load_file  # with it comes torch
 
-    try:
+    with _readable(path):
         return load_file(path)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a file of weights into NumPy; numbers with a point become float32.
+
+    Raises:
+        CheckpointError: if it is missing or broken.
+    """
+    from safetensors.numpy import load_file
+
+    try:
+        with _readable(path):
+            stored = load_file(path)
+    except TypeError:  # a number type that NumPy lacks, such as bfloat16
+        return {name: value.float().numpy() for name, value in read_weights(path).items()}
+    return {
+        name: value.astype(np.float32) if value.dtype.kind == "f" else value
+        for name, value in stored.items()
+    }
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
-def misfit(path: Path, names: set[str]) -> CheckpointError:
-    """Return the error of a file whose names of weights are not those of its configuration."""
-    return CheckpointError(
-        f"{path} does not fit its {CONFIG}: {len(names)} names differ, such as {min(names)}."
-    )
+def check_fit(
+    path: Path, found: Mapping[str, Shaped], wanted: Mapping[str, Shaped | Sequence[int]]
+) -> None:
+    """Check that a file holds the weights that its configuration wants, by name and shape.
 
+    Args:
+        path: of the file.
+        found: what it holds.
+        wanted: weights of those shapes, or the shapes.
 
-def misshapen(
-    path: Path, name: str, found: Sequence[int], wanted: Sequence[int]
-) -> CheckpointError:
-    """Return the error of a file with a weight of another shape than its configuration's."""
-    return CheckpointError(
-        f"{path} does not fit its {CONFIG}: {name} is {tuple(found)}, expected {tuple(wanted)}."
-    )
+    Raises:
+        CheckpointError: if it holds others.
+    """
+    if differing := found.keys() ^ wanted.keys():
+        raise CheckpointError(
+            f"{path} does not fit its {CONFIG}: {len(differing)} names differ, such as "
+            f"{min(differing)}."
+        )
+    for name, value in found.items():
+        expected = tuple(getattr(wanted[name], "shape", wanted[name]))
+        if tuple(value.shape) != expected:
+            raise CheckpointError(
+                f"{path} does not fit its {CONFIG}: {name} is {tuple(value.shape)}, expected "
+                f"{expected}."
+            )

@@ -34,8 +34,6 @@ class ClaipEmoConfig(Described, PreTrainedConfig):
     has_no_defaults_at_init = True
 
     backbone: str = "vit-b32"
-    vision_config: Any = None
-    audio_config: Any = None
     vision_source: str | None = None
     vision_revision: str | None = None
     audio_source: str | None = None
@@ -43,22 +41,7 @@ class ClaipEmoConfig(Described, PreTrainedConfig):
     vision_text: str | None = None
     audio_text: str | None = None
     store_towers: bool = True
-    labels: Any = None
-    adaptation: str = "lora"
-    lora_rank: int = 8
-    lora_alpha: int = 32
     lora_dropout: float = 0.1
-    num_frames: int = 16
-    temporal: str = "transformer"
-    temporal_heads: int = 8
-    temporal_head_dim: int = 64
-    temporal_mlp_dim: int = 1024
-    fusion: str = "concat"
-    fusion_width: int = 256
-    fusion_heads: int = 4
-    modality: str = "av"
-    temperature: float = 1.0
-    logit_shift: Any = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the towers' configurations from their dictionaries and check the choices."""

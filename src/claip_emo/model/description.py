@@ -6,6 +6,7 @@ Needs no library, so that what only predicts need not wait for transformers.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from claip_emo.labels import LabelSet
@@ -32,6 +33,7 @@ class TowerError(ValueError):
     """An architecture without an entry, or weights that do not fit it."""
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class Described:
     """Choices of a model's configuration, whoever stores them.
 

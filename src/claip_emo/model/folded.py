@@ -1,41 +1,60 @@
-"""A whole model for prediction, without transformers: of checkpoints whose towers are ResNets.
+"""A whole model for prediction in NumPy: of checkpoints whose towers are ResNets.
 
-To import transformers' models alone takes longer than to read a clip of five seconds. What is
-loaded here answers as ``ClaipEmoModel`` does, but for rounding.
+To import torch takes twice as long as to read and score a clip of five seconds, and transformers
+twice as long again. What is loaded here answers as ``ClaipEmoModel`` does, but for rounding.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from claip_emo.labels import SEVEN, LabelSet
+from claip_emo.media.clip import Clip
 from claip_emo.model.checkpoint_folder import (
     ADAPTER,
     CONFIG,
     PEFT_PREFIX,
-    TOWER_NAMES,
     TOWERS,
-    misfit,
-    misshapen,
-    read_weights,
+    check_fit,
+    read_arrays,
 )
-from claip_emo.model.description import Described, TowerError
-from claip_emo.model.heads import build_fusion, build_temporal
-from claip_emo.model.precision import Precision
+from claip_emo.model.description import Described, Modality
+from claip_emo.model.folded_inputs import Inputs
+from claip_emo.model.folded_layers import (
+    Linear,
+    Mean,
+    ResNet,
+    Transformer,
+    pooled_over_space,
+    pooled_over_time,
+)
+from claip_emo.model.processor_settings import ProcessorSettings, read_settings
 from claip_emo.model.prompts import ROLES, Role
-from claip_emo.model.resnet import FoldedResNet, ShapeError, foldable, width_of
-from claip_emo.model.waveforms import over_windows
+from claip_emo.model.resnet_layout import (
+    MEL_CENTRE_DB,
+    MEL_SPREAD_DB,
+    Layout,
+    is_known,
+    layout_of,
+    width_of,
+)
+from claip_emo.model.stacking import Scores, check_modalities, scores_of, views_of
 
-if TYPE_CHECKING:
-    from claip_emo.model.batching import Predictor
+Array = NDArray[np.float32]
+Shapes = dict[str, tuple[int, ...]]
+
+PIXELS_AT_ONCE = 2**16  # 16 frames of 64 px: what a convolution sees of them stays in the cache
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class FoldedConfig(Described):
     """A checkpoint's ``config.json`` as it is read here.
 
@@ -45,15 +64,12 @@ class FoldedConfig(Described):
 
     store_towers: bool = True
 
-    def __init__(self, described: dict[str, Any]):
-        """Take what is described, and defaults for what is not.
+    def __post_init__(self) -> None:
+        """Check the choices.
 
         Raises:
-            ValueError: for choices that are none.
+            ValueError: for those that are none.
         """
-        for name, value in described.items():
-            if name in self.__annotations__ or name in Described.__annotations__:
-                setattr(self, name, value)
         self.labels = list(LabelSet(self.labels if self.labels is not None else SEVEN))
         self.check()
 
@@ -63,157 +79,172 @@ class FoldedConfig(Described):
         reads = {"vision": self.reads_video, "audio": self.reads_audio}
         return [role for role in ROLES if reads[role]]
 
+    @property
+    def linear_head(self) -> bool:
+        """Whether behind the towers come only what is known here: no LSTM, no fusion but concat."""
+        return (self.temporal != "lstm" or not self.reads_video) and (
+            self.fusion == "concat" or self.modality != "av"
+        )
+
     @classmethod
     def of_folder(cls, folder: Path) -> FoldedConfig | None:
         """Read the configuration of a checkpoint; None if its towers are not ResNets it holds."""
         try:
-            found = cls(json.loads((folder / CONFIG).read_text("utf-8")))
-            if not found.store_towers:
+            described = json.loads((folder / CONFIG).read_text("utf-8"))
+            known = {field.name for field in fields(cls)}
+            found = cls(**{name: value for name, value in described.items() if name in known})
+            if not (found.store_towers and found.linear_head):
                 return None
             for role in found.roles:
                 sizes = getattr(found, f"{role}_config")
-                if not foldable(sizes):
+                if not is_known(sizes):
                     return None
                 setattr(found, f"{role}_config", SimpleNamespace(**sizes))
             return found
         except (OSError, ValueError, TypeError, AttributeError):
             return None  # whoever reads it whole says what is wrong with it
 
+    def fits(self, settings: ProcessorSettings) -> bool:
+        """Say whether the towers take what a processor gives."""
+        channels = {"vision": settings.image_channels, "audio": 1}
+        wanted = all(
+            getattr(self, f"{role}_config").num_channels == channels[role] for role in self.roles
+        )
+        return wanted and (self.temporal == "mean" or settings.num_frames <= self.num_frames)
 
-class FoldedModel(nn.Module):
+
+class FoldedModel:
     """Towers, temporal module and head for prediction, with LoRA and BatchNorm folded in.
 
     Args:
         config: of the checkpoint.
-        towers: of the roles that the configuration reads.
+        settings: what its towers want to see.
+        towers: stored weights by name.
+        adapter: LoRA, temporal module and head by name, without peft's prefix.
     """
 
-    def __init__(self, config: FoldedConfig, towers: dict[Role, FoldedResNet]):
-        """Take the towers; temporal module and head get random weights."""
-        super().__init__()
-        self.config = config
-        self.vision_tower, self.audio_tower = towers.get("vision"), towers.get("audio")
-        widths = {role: width_of(getattr(config, f"{role}_config"), role) for role in config.roles}
-        self.video_width, self.audio_width = widths.get("vision", 0), widths.get("audio", 0)
-        self.temporal = build_temporal(config, self.video_width) if config.reads_video else None
-        self.head = build_fusion(config, self.audio_width, self.video_width)
+    precision = "fp32"
+    on_cpu = True
+
+    def __init__(
+        self,
+        config: FoldedConfig,
+        settings: ProcessorSettings,
+        towers: dict[str, Array],
+        adapter: dict[str, Array],
+    ):
+        """Fold the weights; which there are was checked."""
+        self.config, self.settings, self.inputs = config, settings, Inputs(settings)
+        scale = config.lora_alpha / config.lora_rank if config.adaptation == "lora" else None
+        self.towers = {
+            role: ResNet(
+                layout_of(getattr(config, f"{role}_config")),
+                _within(towers, f"{role}_tower.") | _within(adapter, f"{role}_tower."),
+                scale,
+            )
+            for role in config.roles
+        }
+        self.widths = widths_of(config)
+        self.temporal = (
+            Transformer.of(_within(adapter, "temporal."), config)
+            if config.reads_video and config.temporal == "transformer"
+            else Mean()
+        )
+        self.head = Linear(adapter, "head.classifier")
 
     @classmethod
-    def from_folder(cls, folder: Path, config: FoldedConfig) -> Self:
-        """Load a checkpoint.
-
-        Args:
-            folder: of the checkpoint.
-            config: what ``FoldedConfig.of_folder`` returned.
+    def of_folder(cls, folder: Path) -> Self | None:
+        """Load a checkpoint; None if it is not one of those that are known here.
 
         Raises:
             CheckpointError: if a file is missing, broken, or another model's.
         """
-        adapter, stored = read_weights(folder / ADAPTER), read_weights(folder / TOWERS)
-        towers: dict[Role, FoldedResNet] = {
-            role: _folded(folder, config, role, stored, adapter) for role in config.roles
-        }
-        if stored:
-            raise misfit(folder / TOWERS, set(stored))
-        model = cls(config, towers)
-        wanted = {
-            PEFT_PREFIX + name: value
-            for name, value in model.state_dict().items()
-            if not name.startswith(TOWER_NAMES)
-        }
-        if wanted.keys() != adapter.keys():
-            raise misfit(folder / ADAPTER, wanted.keys() ^ adapter.keys())
-        for name, value in adapter.items():
-            if value.shape != wanted[name].shape:
-                raise misshapen(folder / ADAPTER, name, value.shape, wanted[name].shape)
-            wanted[name].copy_(value)
-        return model.eval().requires_grad_(False)
+        config = FoldedConfig.of_folder(folder)
+        if config is None or not config.fits(settings := read_settings(folder)):
+            return None
+        towers, adapter = read_arrays(folder / TOWERS), read_arrays(folder / ADAPTER)
+        stored, added = shapes_of(config)
+        check_fit(folder / TOWERS, towers, stored)
+        check_fit(folder / ADAPTER, adapter, {PEFT_PREFIX + n: shape for n, shape in added.items()})
+        return cls(config, settings, towers, _within(adapter, PEFT_PREFIX))
 
-    def encode_frames(self, pixels: Tensor) -> Tensor:
-        """Turn frames (frame, channel, height, width) into features (frame, video width)."""
-        return self.vision_tower(pixels)
-
-    def over_time(self, frames: Tensor) -> Tensor:
-        """Turn features of frames (batch, time, width) into features (batch, video width)."""
-        return self.temporal(frames.to(self.head_dtype))
-
-    def encode_audio(self, input_features: Tensor) -> Tensor:
-        """Turn log-mels (batch, window, time, mel) in dB into features (batch, audio width)."""
-        return over_windows(self.audio_tower, input_features)
-
-    def fuse(self, video: Tensor, audio: Tensor) -> Tensor:
-        """Turn features (batch, video width) and (batch, audio width) into logits."""
-        return self.head(audio.to(self.head_dtype), video)
-
-    @property
-    def head_dtype(self) -> torch.dtype:
-        """The number type of the head's weights."""
-        return next(self.head.parameters()).dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return next(self.head.parameters()).device
-
-    def merge(self, precision: Precision = "fp32") -> Self:
-        """Do nothing: all is folded already.
+    def score(self, clips: Sequence[Clip], modality: Modality = "av") -> Scores:
+        """Score clips, with both modalities or with one of them masked, which then is not encoded.
 
         Raises:
-            TowerError: for another precision than fp32.
+            ModalityError: if the model does not read what is asked for.
         """
-        if precision != "fp32":
-            raise TowerError("A resnet tower predicts in fp32 only; choose --precision fp32.")
-        return self
+        check_modalities(self.config, (modality,))
+        views = views_of(clips)
+        video, audio = (
+            np.zeros((len(views.clip), self.widths[role]), np.float32) for role in ROLES
+        )
+        if "v" in modality and self.config.reads_video and views.frames is not None:
+            shown = self.encode_frames(views.frames)
+            seen = views.has_video
+            video[seen] = self.temporal(shown[views.places[seen]])
+        if "a" in modality and self.config.reads_audio and views.sounds:
+            heard = np.stack([self.encode_sound(samples) for samples in views.sounds])
+            audio[views.has_audio] = heard[views.segment[views.has_audio]]
+        return scores_of(
+            self.config,
+            modality,
+            self.head(np.concatenate([audio, video], axis=1)),
+            has_video=views.has_video,
+            has_audio=views.has_audio,
+            clip=views.clip,
+        )
+
+    def encode_frames(self, frames: NDArray[np.uint8]) -> Array:
+        """Turn frames (frame, height, width, 3) uint8 RGB into features (frame, video width)."""
+        tower, size = self.towers["vision"], self.settings.image_size_px
+        few = max(1, PIXELS_AT_ONCE // size**2)
+        encoded = []
+        for place in range(0, len(frames), few):
+            pixels = self.inputs.see(frames[place : place + few])
+            features = pooled_over_space(tower(pixels))
+            if self.settings.image_mirrored:
+                features = (features + pooled_over_space(tower(pixels[:, :, ::-1]))) / 2
+            encoded.append(features)
+        return np.concatenate(encoded)
+
+    def encode_sound(self, samples: Array) -> Array:
+        """Turn the sound of a view (samples,) into features (audio width,)."""
+        mels = (self.inputs.hear(samples) - MEL_CENTRE_DB) / MEL_SPREAD_DB
+        tower = self.towers["audio"]
+        windows = [pooled_over_time(tower(mel[None, :, :, None])) for mel in mels]
+        return np.concatenate(windows).mean(axis=0)
 
 
-def load_predictor(folder: Path) -> Predictor:
-    """Load what predicts with a checkpoint: folded where that can be, else the whole model.
-
-    Raises:
-        CheckpointError: if it is an incomplete checkpoint.
-        BackboneError: if the towers it refers to cannot be had.
-    """
-    config = FoldedConfig.of_folder(folder)
-    if config is not None:
-        return FoldedModel.from_folder(folder, config)
-    from claip_emo.model.modeling import ClaipEmoModel  # seconds of transformers
-
-    return ClaipEmoModel.from_pretrained(folder)
+def widths_of(config: FoldedConfig) -> dict[Role, int]:
+    """Return how wide the vector of each tower is; 0: the model has none."""
+    return {
+        role: width_of(getattr(config, f"{role}_config"), role) if role in config.roles else 0
+        for role in ROLES
+    }
 
 
-def _folded(
-    folder: Path,
-    config: FoldedConfig,
-    role: Role,
-    stored: dict[str, Tensor],
-    adapter: dict[str, Tensor],
-) -> FoldedResNet:
-    """Take the weights of a tower out of what both files hold, and fold them."""
-    prefix = f"{role}_tower."
-    plain, added = _taken(stored, prefix), _taken(adapter, PEFT_PREFIX + prefix)
-
-    def where(name: str) -> tuple[Path, str]:
-        if ".lora_" in name:
-            return folder / ADAPTER, PEFT_PREFIX + prefix + name
-        return folder / TOWERS, prefix + name
-
-    if wrong := {PEFT_PREFIX + prefix + name for name in added if ".lora_" not in name}:
-        raise misfit(folder / ADAPTER, wrong)
-    lora = None
-    if config.adaptation == "lora":
-        lora = config.lora_rank, config.lora_alpha / config.lora_rank
-    try:
-        return FoldedResNet(getattr(config, f"{role}_config"), role, plain | added, lora)
-    except KeyError as error:
-        found = [where(name) for name in error.args]
-        raise misfit(found[0][0], {name for path, name in found if path == found[0][0]}) from error
-    except ShapeError as error:
-        name, *shapes = error.args
-        path, name = where(name)
-        raise misshapen(path, name, *shapes) from error
+def shapes_of(config: FoldedConfig) -> tuple[Shapes, Shapes]:
+    """Return names and shapes of the towers' weights, and of those that training added."""
+    widths, stored, added = widths_of(config), Shapes(), Shapes()
+    for role in config.roles:
+        layout: Layout = layout_of(getattr(config, f"{role}_config"))
+        for convolution in layout.convolutions:
+            stored |= _prefixed(f"{role}_tower.", convolution.shapes)
+            if config.adaptation == "lora":
+                added |= _prefixed(f"{role}_tower.", convolution.lora_shapes(config.lora_rank))
+    if config.reads_video and config.temporal == "transformer":
+        added |= _prefixed("temporal.", Transformer.shapes(config, widths["vision"]))
+    classes = len(config.labels)
+    added["head.classifier.weight"] = (classes, sum(widths.values()))
+    added["head.classifier.bias"] = (classes,)
+    return stored, added
 
 
-def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Take out of a state what begins with a prefix; return it without."""
-    names = [name for name in state if name.startswith(prefix)]
-    return {name.removeprefix(prefix): state.pop(name) for name in names}
+def _prefixed(prefix: str, shapes: Shapes) -> Shapes:
+    return {prefix + name: shape for name, shape in shapes.items()}
+
+
+def _within(weights: dict[str, Array], prefix: str) -> dict[str, Array]:
+    """Return the weights whose names begin with a prefix, without it."""
+    return {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}

@@ -19,8 +19,9 @@ from torch.nn import functional
 
 from claip_emo.media.clip import ClipSpec
 from claip_emo.model import checkpoint_folder as store
-from claip_emo.model.mel import mel_filters
+from claip_emo.model.mel import MEL_FLOOR, mel_filters
 from claip_emo.model.processor_settings import (
+    GREY_WEIGHTS,
     PROCESSOR_CONFIG,
     ProcessorSettings,
     read_settings,
@@ -30,9 +31,7 @@ from claip_emo.model.waveforms import filled, levelled, trimmed, windowed
 if TYPE_CHECKING:
     from claip_emo.model.backbones import Backbone
 
-GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 MEL_AT_ONCE = 2  # waveforms; 2.5 to 3 times as fast as a whole batch, and equal bit for bit
-MEL_FLOOR = 1e-10  # ClapFeatureExtractor's smallest power, -100 dB
 
 
 class ClaipEmoProcessor:
@@ -41,7 +40,8 @@ class ClaipEmoProcessor:
     def __init__(self, settings: ProcessorSettings | None = None):
         """Prepare filter bank and window for the given settings (default: CLIP and fused CLAP)."""
         self.settings = settings or ProcessorSettings()
-        self._mel_filters = mel_filters(self.settings)  # (frequency, mel), float64
+        filters = mel_filters(self.settings)
+        self._mel_filters = torch.from_numpy(filters)  # (frequency, mel), float64
         self._window = torch.hann_window(self.settings.fft_size, dtype=torch.float64)
 
     def clip_spec(self, **overrides: Any) -> ClipSpec:

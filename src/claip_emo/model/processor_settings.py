@@ -16,6 +16,11 @@ PROCESSOR_CONFIG = "processor_config.json"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # openai/clip-*: preprocessor_config.json
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
+GREY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
+FRAME_S = 0.02  # in which loudness is measured
+KEPT_S = 0.05  # around what is louder than silence
+LOWEST_RMS = 5e-5  # -86 dB; what is more silent is not raised further
+
 Normalisation = Literal["dataset", "per_crop"]
 MelMode = Literal["fusion", "rand_trunc"]
 AudioFill = Literal["repeatpad", "tile"]

@@ -26,13 +26,8 @@ from claip_emo.model import clip_vit, htsat
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.description import TowerError
 from claip_emo.model.precision import Precision
-from claip_emo.model.resnet import (
-    columns_of,
-    pooled_over_space,
-    pooled_over_time,
-    scaled,
-    width_of,
-)
+from claip_emo.model.resnet import columns_of, pooled_over_space, pooled_over_time, scaled
+from claip_emo.model.resnet_layout import width_of
 
 PARTS = ("vision", "audio")  # of a two-tower configuration
 DUAL_PREFIX = "vision_model."

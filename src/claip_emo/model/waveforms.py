@@ -10,9 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-FRAME_S = 0.02  # in which loudness is measured
-KEPT_S = 0.05  # around what is louder than silence
-LOWEST_RMS = 5e-5  # -86 dB; what is more silent is not raised further
+from claip_emo.model.processor_settings import FRAME_S, KEPT_S, LOWEST_RMS
 
 
 def trimmed(

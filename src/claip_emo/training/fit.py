@@ -28,14 +28,13 @@ from claip_emo.evaluation.evaluate import predict, write_run
 from claip_emo.evaluation.intake import plainly, prepared, readable, without
 from claip_emo.evaluation.run import commit, describe_run, progress_bar, progress_task
 from claip_emo.evaluation.zero_shot_run import score_beside
-from claip_emo.inference.recognizer import pick_device
 from claip_emo.media.decode import MediaError
 from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.card import write_card
 from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.parameters import between
-from claip_emo.model.precision import Precision, resolve_precision
+from claip_emo.model.precision import Precision, pick_device, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
 from claip_emo.recipe_files import RecipeError

@@ -18,11 +18,10 @@ from claip_emo.corpora.base import PARTS, Corpus, CorpusError
 from claip_emo.corpora.load import fold_of, load_corpus, place_of
 from claip_emo.corpora.published import published
 from claip_emo.evaluation import processes
-from claip_emo.inference.recognizer import pick_device
 from claip_emo.labels import SEVEN, LabelSet
 from claip_emo.model.backbones import missing_files, resolve
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.precision import Precision, resolve_precision
+from claip_emo.model.precision import Precision, pick_device, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
 from claip_emo.training.features import features_of

@@ -24,7 +24,7 @@ from claip_emo.model.language import LanguageTower
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.processor_settings import ProcessorSettings
 from claip_emo.model.prompts import Role
-from claip_emo.model.resnet import side_of
+from claip_emo.model.resnet_layout import side_of
 from claip_emo.model.waveforms import over_windows
 from claip_emo.pretrain_recipe import FacesRecipe, PretrainRecipe, VoicesRecipe
 from claip_emo.training.audio_teacher import AudioTeacher, pooled

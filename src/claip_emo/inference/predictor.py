@@ -1,0 +1,121 @@
+"""What turns clips into scores: a model with torch on any device, or a folded one in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from claip_emo.media.clip import Clip
+from claip_emo.model.description import Described, Modality
+from claip_emo.model.folded import FoldedModel
+from claip_emo.model.processor_settings import ProcessorSettings
+from claip_emo.model.stacking import Scores
+
+if TYPE_CHECKING:
+    from claip_emo.model.modeling import ClaipEmoModel
+    from claip_emo.model.precision import PrecisionChoice
+    from claip_emo.model.processing import ClaipEmoProcessor
+
+
+class Predictor(Protocol):
+    """Turns clips into scores."""
+
+    settings: ProcessorSettings
+    """What its towers want to see."""
+    precision: str
+    """The number format of its towers."""
+    on_cpu: bool
+    """Whether it takes the cores that reading would take."""
+
+    @property
+    def config(self) -> Described:
+        """What it reads, its classes, and how its logits are corrected."""
+        ...
+
+    def score(self, clips: Sequence[Clip], modality: Modality) -> Scores:
+        """Score clips, with both modalities or with one of them masked.
+
+        Raises:
+            ModalityError: if it does not read what is asked for.
+        """
+        ...
+
+
+class ModelPredictor:
+    """A whole model and what its towers want to see.
+
+    Args:
+        model: a trained model; its LoRA is merged for speed.
+        processor: what its towers want to see.
+        precision: number format of the towers; ``auto`` is the faster of fp32 and bf16.
+    """
+
+    def __init__(
+        self,
+        model: ClaipEmoModel,
+        processor: ClaipEmoProcessor,
+        precision: PrecisionChoice = "auto",
+    ):
+        """Merge the adapters.
+
+        Raises:
+            ValueError: if the model's device does not compute in the precision.
+        """
+        from claip_emo.model.precision import resolve_precision
+
+        self.precision = resolve_precision(precision, model.device, model.config)
+        self.model, self.processor = model.merge(self.precision), processor
+        self.config, self.settings = model.config, processor.settings
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it takes the cores that reading would take."""
+        return self.model.device.type == "cpu"
+
+    def score(self, clips: Sequence[Clip], modality: Modality = "av") -> Scores:
+        """Score clips in one batch; in int8 each alone, as its rounding follows from the batch.
+
+        Raises:
+            ModalityError: if the model does not read what is asked for.
+        """
+        from claip_emo.model.batching import score, stack
+
+        groups = [[clip] for clip in clips] if self.precision == "int8" else [clips]
+        found = [
+            score(self.model, self.processor, stack(few), (modality,))[modality] for few in groups
+        ]
+        return Scores(
+            np.concatenate([few.logits for few in found]),
+            np.concatenate([few.probabilities for few in found]),
+        )
+
+
+def load_predictor(
+    folder: Path, device: str = "auto", precision: PrecisionChoice = "auto"
+) -> Predictor:
+    """Load what predicts with a checkpoint: folded where that can be, else the whole model.
+
+    Args:
+        folder: of the checkpoint.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``. What can be folded is quick on the CPU, and
+            ``auto`` leaves it there.
+        precision: number format of the towers.
+
+    Raises:
+        CheckpointError: if it is an incomplete checkpoint.
+        BackboneError: if the towers it refers to cannot be had.
+        ValueError: if there is no such device, or it does not compute in the precision.
+    """
+    if device in ("auto", "cpu") and precision in ("auto", "fp32"):
+        folded = FoldedModel.of_folder(folder)
+        if folded is not None:
+            return folded
+    from claip_emo.model.modeling import ClaipEmoModel  # seconds of torch and transformers
+    from claip_emo.model.precision import pick_device
+    from claip_emo.model.processing import ClaipEmoProcessor
+
+    model = ClaipEmoModel.from_pretrained(folder).to(pick_device(device))
+    return ModelPredictor(model, ClaipEmoProcessor.from_pretrained(folder), precision)
