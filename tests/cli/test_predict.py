@@ -94,6 +94,15 @@ def test_good_files_end_with_0_and_a_table(command, run_folder, zoo) -> None:
     assert "video + audio" in done.stdout
 
 
+def test_what_is_to_be_said_of_a_file_stands_in_one_line(process, run_folder, zoo) -> None:
+    files = zoo / "silent.mp4", zoo / "bad_missing.mp4"
+    done = process("predict", *files, "--model", run_folder, COLUMNS="40")
+    assert done.returncode == 1
+    said = done.stdout.splitlines()
+    assert f"{files[0]}: the sound is silent." in said
+    assert f"{files[1]}: there is no such file." in said
+
+
 def test_precision_and_batch_size_reach_the_recogniser(
     command, run_folder, zoo, monkeypatch
 ) -> None:

@@ -31,6 +31,8 @@ from claip_emo.cli.options import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from claip_emo.inference.result import EmotionResult
+
 IN_THE_BOX = "The small model that comes with claip-emo is used (--model names another)."
 
 
@@ -125,25 +127,32 @@ def _progress(files: int) -> Progress:
     )
 
 
-def _show(results: list) -> None:
+def _show(results: list[EmotionResult]) -> None:
+    """Print a table of the files, and under it, as wide as they are, what is to be said of them."""
     table = Table(box=None, header_style="bold")
-    for column in ("file", "emotion", "score", "next", "used", "face", "remarks"):
+    for column in ("file", "emotion", "score", "next", "used", "face"):
         table.add_column(column, overflow="fold")
+    said = []
     for result in results:
+        name = Text(printable(result.path))
         if result.error:
-            said = [Text(printable(text)) for text in (result.path, result.error)]
-            table.add_row(said[0], "[red]error[/]", "", "", "", "", said[1])
+            table.add_row(name, "[red]error[/]")
+            told = result.error.startswith(result.path)
+            said.append(result.error if told else f"{result.path}: {result.error}")
             continue
         ranked = sorted(result.scores.items(), key=lambda item: -item[1])
-        second = f"{ranked[1][0]} {ranked[1][1]:.2f}" if len(ranked) > 1 else ""
-        face = "" if result.face_rate is None else f"{result.face_rate:.0%}"
         table.add_row(
-            Text(printable(result.path)),
+            name,
             Text(result.label, "bold"),
             f"{ranked[0][1]:.2f}",
-            Text(second),
+            Text(f"{ranked[1][0]} {ranked[1][1]:.2f}" if len(ranked) > 1 else ""),
             " + ".join(result.modalities),
-            face,
-            Text(printable("; ".join(result.warnings))),
+            "" if result.face_rate is None else f"{result.face_rate:.0%}",
         )
-    Console().print(table)
+        said += [f"{result.path}: {warning}." for warning in result.warnings]
+    out = Console()
+    out.print(table)
+    if said:
+        out.print()
+    for line in said:
+        out.print(printable(line), markup=False, highlight=False, soft_wrap=True)

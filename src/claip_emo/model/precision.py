@@ -9,6 +9,11 @@ import torch
 
 from claip_emo.model.description import Described
 
+
+class DeviceError(ValueError):
+    """A device that is not there, or that does not compute in a precision."""
+
+
 Precision = Literal["fp32", "bf16", "int8"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
 
@@ -45,14 +50,15 @@ def resolve_precision(
     """Return the precision of a choice; ``auto`` is the faster of float32 and bfloat16.
 
     Raises:
-        ValueError: for an unknown choice, or int8 on another device than the CPU.
+        ValueError: for an unknown choice.
+        DeviceError: for int8 on another device than the CPU.
     """
     if choice == "auto":
         return best_precision(device, config)
     if choice not in ("fp32", "bf16", "int8"):
         raise ValueError(f"Unknown precision {choice!r}; it is auto, fp32, bf16 or int8.")
     if choice == "int8" and torch.device(device).type != "cpu":
-        raise ValueError("int8 is for the CPU only; choose bf16 or fp32, or --device cpu.")
+        raise DeviceError("int8 is for the CPU only; choose bf16 or fp32, or --device cpu.")
     return choice
 
 
@@ -60,7 +66,7 @@ def pick_device(name: str) -> torch.device:
     """Return the device of a name; ``auto`` takes CUDA, then Apple's GPU, then the CPU.
 
     Raises:
-        ValueError: if the device is unknown or not on this machine.
+        DeviceError: if the device is unknown or not on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -72,7 +78,7 @@ def pick_device(name: str) -> torch.device:
         "mps": [torch.backends.mps.is_available()],
     }.get(name.partition(":")[0], [])
     if not available:
-        raise ValueError(f"Unknown device {name!r}; it is auto, cpu, cuda or mps.")
+        raise DeviceError(f"Unknown device {name!r}; it is auto, cpu, cuda or mps.")
     if not available[0]:
-        raise ValueError(f"There is no {name} device on this machine; use --device auto or cpu.")
+        raise DeviceError(f"There is no {name} device on this machine; use --device auto or cpu.")
     return torch.device(name)
