@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from claip_emo.inference.predictor import ModelPredictor
+from claip_emo.inference.predictor import ModelPredictor, load_predictor
 from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.labels import SEVEN
 from claip_emo.media.clip import Clip
@@ -178,21 +178,24 @@ def test_recognition_is_that_of_the_whole_model(choices, tmp_path) -> None:
     assert np.ptp(list(theirs.scores.values())) > 1e-3
 
 
-@pytest.mark.parametrize("temporal", ["mean", "transformer"])
-def test_clips_of_all_kinds_are_scored_as_by_the_whole_model(temporal, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("temporal", "time"), [("mean", 16), ("transformer", 16), ("transformer", 5)]
+)
+def test_clips_of_all_kinds_are_scored_as_by_the_whole_model(temporal, time, tmp_path) -> None:
     shift = {"v": [0.5, -0.5, 0, 0, 0.2, 0, 0], "a": [0, 1.0, 0, 0, 0, 0, -1.0]}
     model = saved(tmp_path, temporal=temporal, logit_shift=shift, temperature=0.8)
     quick = FoldedModel.of_folder(tmp_path)
     whole = ModelPredictor(model, ClaipEmoProcessor.from_pretrained(tmp_path))
     rng = np.random.default_rng(0)
     sounds = [rng.normal(0, 0.1, n).astype(np.float32) for n in (9000, 12_000)]
-    frames = rng.integers(0, 256, (2, 16, 48, 48, 3), dtype=np.uint8)
-    times = np.arange(32.0).reshape(2, 16) // 3
+    frames = rng.integers(0, 256, (2, time, 48, 48, 3), dtype=np.uint8)
+    times = np.arange(2.0 * time).reshape(2, time) // 3
     frames[:, 1:] = frames[:, :1]  # frames of one time are equal
     spans = ((0.0, 0.2), (0.1, 0.3))
     clips = [
-        Clip("both", frames, times, tuple(sounds), spans, 1.0),
         Clip("mute", frames[:1, ::-1].copy(), None, (), (), 1.0),
+        Clip("both", frames, times, tuple(sounds), spans, 1.0),
+        Clip("one sound", frames, times, (sounds[1], sounds[1]), spans[1:] * 2, 1.0),
         Clip("voice", None, None, (sounds[1],), spans[1:], 1.0),
         Clip("still", frames[1:], times[1:], (sounds[0],), spans[:1], 1.0),
     ]
@@ -203,6 +206,54 @@ def test_clips_of_all_kinds_are_scored_as_by_the_whole_model(temporal, tmp_path)
         assert np.ptp(theirs.logits) > 0.1
         alone = [quick.score([clip], modality).logits[0] for clip in clips]
         np.testing.assert_allclose(mine.logits, alone, rtol=1e-3, atol=1e-4)
+
+
+def test_more_frames_than_positions_are_refused_as_by_the_whole_model(tmp_path) -> None:
+    saved(tmp_path)
+    frames = np.zeros((1, 17, 48, 48, 3), np.uint8)
+    with pytest.raises(
+        ValueError, match=r"17 frames were given.*made for 16; set model\.num_frames"
+    ):
+        FoldedModel.of_folder(tmp_path).score([Clip("long", frames, None, (), (), 1.0)])
+
+
+def test_colours_are_seen(tmp_path) -> None:
+    model = saved(tmp_path, {"num_channels": 3}, modality="v")
+    processor = ClaipEmoProcessor(ProcessorSettings(image_size_px=48, image_mirrored=True))
+    processor.save_pretrained(tmp_path)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 16, 48, 48, 3), dtype=np.uint8)
+    clip = Clip("colours", frames, None, (), (), 1.0)
+    mine = FoldedModel.of_folder(tmp_path).score([clip]).logits
+    theirs = ModelPredictor(model, processor).score([clip]).logits
+    np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+    other = replace(clip, frames=frames[..., ::-1].copy())
+    assert np.abs(FoldedModel.of_folder(tmp_path).score([other]).logits - mine).max() > 1e-3
+
+
+def test_log_mels_of_other_bins_are_refused(tmp_path) -> None:
+    saved(tmp_path)
+    settings = ClaipEmoProcessor.from_pretrained(tmp_path).settings
+    ClaipEmoProcessor(replace(settings, mel_bins=32)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="log-mels of 64 bins, and its processor gives 32"):
+        FoldedModel.of_folder(tmp_path)
+
+
+def test_what_is_not_a_number_is_heard_as_silence() -> None:
+    inputs = Inputs(replace(ProcessorSettings(), **SOUND, audio_trim_db=35.0))
+    heard = inputs.hear(np.full(5000, np.nan, np.float32))
+    np.testing.assert_array_equal(heard, inputs.hear(np.zeros(5000, np.float32)))
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_other_devices_are_the_whole_models(device, tmp_path, monkeypatch) -> None:
+    saved(tmp_path)
+    asked = []
+    monkeypatch.setattr(
+        "claip_emo.model.precision.pick_device", lambda name: asked.append(name) or "cpu"
+    )
+    assert isinstance(load_predictor(tmp_path, device), ModelPredictor)
+    assert isinstance(load_predictor(tmp_path, "cpu:0"), FoldedModel)
+    assert asked == [device]
 
 
 def test_what_it_does_not_read_cannot_be_asked_for(tmp_path) -> None:

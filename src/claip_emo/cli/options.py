@@ -155,7 +155,7 @@ def importing() -> Iterator[None]:
 
 
 def begin(threads: int | None = None) -> None:
-    """Set up logging to stderr, memory and the number of threads; import torch only now."""
+    """Set up logging to stderr, memory and the number of threads, which torch is told."""
     logging.basicConfig(
         level=os.environ.get("CLAIP_EMO_LOG", "WARNING"),
         format="%(message)s",

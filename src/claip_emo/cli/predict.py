@@ -90,12 +90,13 @@ def predict(
     with closing(reader):
         if len(paths) == 1:
             reader.begin(paths[0], modality.value)  # while the model is loaded
-        with importing():
-            from claip_emo.inference.recognizer import EmotionRecognizer
         use_threads(threads)
-        recognizer = EmotionRecognizer.from_pretrained(
-            folder, device=device, precision=precision.value, reader=reader
-        )
+        with importing():  # loading may import torch and transformers
+            from claip_emo.inference.recognizer import EmotionRecognizer
+
+            recognizer = EmotionRecognizer.from_pretrained(
+                folder, device=device, precision=precision.value, reader=reader
+            )
         if model is None:
             console.print(IN_THE_BOX)
         rows = recognizer.many(paths, modality=modality.value, batch_size=batch_size)

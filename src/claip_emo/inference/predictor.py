@@ -13,6 +13,7 @@ from claip_emo.model.description import Described, Modality
 from claip_emo.model.folded import FoldedModel
 from claip_emo.model.processor_settings import ProcessorSettings
 from claip_emo.model.stacking import Scores
+from claip_emo.threads import tell_torch
 
 if TYPE_CHECKING:
     from claip_emo.model.modeling import ClaipEmoModel
@@ -83,7 +84,8 @@ class ModelPredictor:
         """
         from claip_emo.model.batching import score, stack
 
-        groups = [[clip] for clip in clips] if self.precision == "int8" else [clips]
+        alone = self.precision == "int8" and len(clips) > 1
+        groups = [[clip] for clip in clips] if alone else [clips]
         found = [
             score(self.model, self.processor, stack(few), (modality,))[modality] for few in groups
         ]
@@ -109,7 +111,7 @@ def load_predictor(
         BackboneError: if the towers it refers to cannot be had.
         ValueError: if there is no such device, or it does not compute in the precision.
     """
-    if device in ("auto", "cpu") and precision in ("auto", "fp32"):
+    if device.partition(":")[0] in ("auto", "cpu") and precision in ("auto", "fp32"):
         folded = FoldedModel.of_folder(folder)
         if folded is not None:
             return folded
@@ -117,5 +119,6 @@ def load_predictor(
     from claip_emo.model.precision import pick_device
     from claip_emo.model.processing import ClaipEmoProcessor
 
+    tell_torch()
     model = ClaipEmoModel.from_pretrained(folder).to(pick_device(device))
     return ModelPredictor(model, ClaipEmoProcessor.from_pretrained(folder), precision)

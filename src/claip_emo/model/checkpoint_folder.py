@@ -208,10 +208,10 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with _readable(path):
             stored = load_file(path)
-    except TypeError:  # a number type that NumPy lacks, such as bfloat16
+    except (TypeError, AttributeError, KeyError):  # numbers that NumPy lacks, such as bfloat16
         return {name: value.float().numpy() for name, value in read_weights(path).items()}
     return {
-        name: value.astype(np.float32) if value.dtype.kind == "f" else value
+        name: value if value.dtype.kind in "iub" else value.astype(np.float32)
         for name, value in stored.items()
     }
 

@@ -116,6 +116,19 @@ class Described:
         return every if self.modality == "av" else (self.modality,)  # type: ignore[return-value]
 
 
+def too_many_frames(time: int, rows: int) -> ValueError:
+    """Return the error of more frames than the temporal Transformer has positions for.
+
+    Args:
+        time: frames that were given.
+        rows: of the table of positions, one of which is the CLS token's.
+    """
+    return ValueError(
+        f"{time} frames were given, but the position table was made for {rows - 1}; set "
+        f"model.num_frames to {time} and train again, or sample {rows - 1} frames."
+    )
+
+
 def one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse a value that is not known.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
@@ -23,6 +24,7 @@ from claip_emo.model.checkpoint_folder import (
     CONFIG,
     PEFT_PREFIX,
     TOWERS,
+    CheckpointError,
     check_fit,
     read_arrays,
 )
@@ -39,6 +41,7 @@ from claip_emo.model.folded_layers import (
 from claip_emo.model.processor_settings import ProcessorSettings, read_settings
 from claip_emo.model.prompts import ROLES, Role
 from claip_emo.model.resnet_layout import (
+    MEL_BINS,
     MEL_CENTRE_DB,
     MEL_SPREAD_DB,
     Layout,
@@ -47,11 +50,12 @@ from claip_emo.model.resnet_layout import (
     width_of,
 )
 from claip_emo.model.stacking import Scores, check_modalities, scores_of, views_of
+from claip_emo.threads import together
 
 Array = NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
 
-PIXELS_AT_ONCE = 2**16  # 16 frames of 64 px: what a convolution sees of them stays in the cache
+PIXELS_AT_ONCE = 2**15  # 8 frames of 64 px: what a convolution sees of them stays in the cache
 
 
 @dataclass(kw_only=True, repr=False, eq=False)
@@ -80,20 +84,23 @@ class FoldedConfig(Described):
         return [role for role in ROLES if reads[role]]
 
     @property
-    def linear_head(self) -> bool:
-        """Whether behind the towers come only what is known here: no LSTM, no fusion but concat."""
+    def known_behind(self) -> bool:
+        """Whether what comes behind the towers is known here: no LSTM, no fusion but concat."""
         return (self.temporal != "lstm" or not self.reads_video) and (
             self.fusion == "concat" or self.modality != "av"
         )
 
     @classmethod
     def of_folder(cls, folder: Path) -> FoldedConfig | None:
-        """Read the configuration of a checkpoint; None if its towers are not ResNets it holds."""
+        """Read the configuration of a checkpoint; None if it is none of those known here.
+
+        Known are towers that are ResNets, stored in it, with what ``known_behind`` says.
+        """
         try:
             described = json.loads((folder / CONFIG).read_text("utf-8"))
             known = {field.name for field in fields(cls)}
             found = cls(**{name: value for name, value in described.items() if name in known})
-            if not (found.store_towers and found.linear_head):
+            if not (found.store_towers and found.known_behind):
                 return None
             for role in found.roles:
                 sizes = getattr(found, f"{role}_config")
@@ -146,7 +153,7 @@ class FoldedModel:
         }
         self.widths = widths_of(config)
         self.temporal = (
-            Transformer.of(_within(adapter, "temporal."), config)
+            Transformer(_within(adapter, "temporal."), config.temporal_heads)
             if config.reads_video and config.temporal == "transformer"
             else Mean()
         )
@@ -162,6 +169,11 @@ class FoldedModel:
         config = FoldedConfig.of_folder(folder)
         if config is None or not config.fits(settings := read_settings(folder)):
             return None
+        if config.reads_audio and settings.mel_bins != MEL_BINS:
+            raise CheckpointError(
+                f"{folder}: its audio tower was made for log-mels of {MEL_BINS} bins, and its "
+                f"processor gives {settings.mel_bins}."
+            )
         towers, adapter = read_arrays(folder / TOWERS), read_arrays(folder / ADAPTER)
         stored, added = shapes_of(config)
         check_fit(folder / TOWERS, towers, stored)
@@ -179,12 +191,19 @@ class FoldedModel:
         video, audio = (
             np.zeros((len(views.clip), self.widths[role]), np.float32) for role in ROLES
         )
-        if "v" in modality and self.config.reads_video and views.frames is not None:
-            shown = self.encode_frames(views.frames)
+        face = "v" in modality and self.config.reads_video and views.frames is not None
+        sounds = views.sounds if "a" in modality and self.config.reads_audio else ()
+        pieces = self._pieces(views.frames) if face else []
+        encoded = together(
+            [partial(self.encode_sound, samples) for samples in sounds]
+            + [partial(self.encode_frames, few) for few in pieces]
+        )
+        if face:
+            shown = np.concatenate(encoded[len(sounds) :])  # (frame, width)
             seen = views.has_video
             video[seen] = self.temporal(shown[views.places[seen]])
-        if "a" in modality and self.config.reads_audio and views.sounds:
-            heard = np.stack([self.encode_sound(samples) for samples in views.sounds])
+        if sounds:
+            heard = np.stack(encoded[: len(sounds)])
             audio[views.has_audio] = heard[views.segment[views.has_audio]]
         return scores_of(
             self.config,
@@ -197,16 +216,17 @@ class FoldedModel:
 
     def encode_frames(self, frames: NDArray[np.uint8]) -> Array:
         """Turn frames (frame, height, width, 3) uint8 RGB into features (frame, video width)."""
-        tower, size = self.towers["vision"], self.settings.image_size_px
-        few = max(1, PIXELS_AT_ONCE // size**2)
-        encoded = []
-        for place in range(0, len(frames), few):
-            pixels = self.inputs.see(frames[place : place + few])
-            features = pooled_over_space(tower(pixels))
-            if self.settings.image_mirrored:
-                features = (features + pooled_over_space(tower(pixels[:, :, ::-1]))) / 2
-            encoded.append(features)
-        return np.concatenate(encoded)
+        tower = self.towers["vision"]
+        pixels = self.inputs.see(frames)
+        features = pooled_over_space(tower(pixels))
+        if self.settings.image_mirrored:
+            features = (features + pooled_over_space(tower(pixels[:, :, ::-1]))) / 2
+        return features
+
+    def _pieces(self, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """Divide frames into so few that a core's cache holds what it makes of them."""
+        few = max(1, PIXELS_AT_ONCE // self.settings.image_size_px**2)
+        return [frames[place : place + few] for place in range(0, len(frames), few)]
 
     def encode_sound(self, samples: Array) -> Array:
         """Turn the sound of a view (samples,) into features (audio width,)."""

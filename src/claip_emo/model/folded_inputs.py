@@ -81,6 +81,8 @@ class Inputs:
             return samples
         power = np.square(padded).mean(axis=1)
         loud = np.flatnonzero(power >= power.max() * np.float32(10 ** (-below_db / 10)))
+        if not len(loud):  # not a number
+            return samples[:0]
         begin = max(0, int(loud[0]) * frame - kept)
         return samples[begin : (int(loud[-1]) + 1) * frame + kept]
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Self
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from claip_emo.model import resnet_layout as layout
-from claip_emo.model.description import Described
-from claip_emo.model.stacking import softmax
+from claip_emo.model.description import Described, too_many_frames
 
 Array = NDArray[np.float32]
 Weights = Mapping[str, Array]
@@ -204,17 +202,15 @@ class Transformer:
             **norms,
         }
 
-    @classmethod
-    def of(cls, weights: Weights, config: Described) -> Self:
-        """Take the weights of a configuration's."""
-        return cls(weights, config.temporal_heads)
-
     def __call__(self, frames: Array) -> Array:
         """Return the CLS token after attending to the frames: (batch, time, width) to (B, width).
 
-        Time is at most the number of frames that the table of positions was made for.
+        Raises:
+            ValueError: for more frames than the table of positions was made for.
         """
         batch, time, width = frames.shape
+        if time >= (rows := self.positions.shape[1]):
+            raise too_many_frames(time, rows)
         cls = np.broadcast_to(self.cls, (batch, 1, width))
         tokens = np.concatenate([cls, frames], axis=1) + self.positions[:, : time + 1]
         qkv = self.qkv(_scaled(tokens, *self.attention_norm))
@@ -224,6 +220,12 @@ class Transformer:
         attended = softmax(query @ key.swapaxes(-1, -2) * scale) @ value
         row = tokens[:, 0] + self.attention_out(attended.reshape(batch, -1))
         return row + self.mlp_out(gelu(self.mlp_in(_scaled(row, *self.mlp_norm))))
+
+
+def softmax(values: Array) -> Array:
+    """Return exponentials whose sum over the last axis is 1."""
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def gelu(values: Array) -> Array:

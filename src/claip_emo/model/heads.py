@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from claip_emo.model.description import Described
+from claip_emo.model.description import Described, too_many_frames
 
 
 class TemporalTransformer(nn.Module):
@@ -52,10 +52,7 @@ class TemporalTransformer(nn.Module):
         batch, time, width = frames.shape
         rows = self.position_embedding.shape[1]
         if time >= rows:
-            raise ValueError(
-                f"{time} frames were given, but the position table was made for {rows - 1}; set "
-                f"model.num_frames to {time} and train again, or sample {rows - 1} frames."
-            )
+            raise too_many_frames(time, rows)
         tokens = torch.cat([self.cls_token.expand(batch, 1, width), frames], dim=1)
         tokens = tokens + self.position_embedding[:, : time + 1]  # (B, 1 + T, D)
         qkv = self.qkv(self.attention_norm(tokens)).view(batch, time + 1, 3, self.heads, -1)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claip_emo.media.clip import Clip
+from claip_emo.metrics import softmax
 from claip_emo.model.description import READS, Described, Modality, ModalityError
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -158,6 +159,9 @@ def scores_of(
         has_video: (view,).
         has_audio: (view,).
         clip: (view,), the place of each view's clip.
+
+    Raises:
+        ValueError: if a logit is not finite.
     """
     shifted = logits.astype(np.float64)
     face = has_video & ("v" in modality and config.reads_video)
@@ -168,12 +172,6 @@ def scores_of(
     return Scores(
         _mean_by_clip(shifted, clip), _mean_by_clip(softmax(shifted / config.temperature), clip)
     )
-
-
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return exponentials whose sum over the last axis is 1."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def _mean_by_clip(values: NDArray[np.float64], clip: NDArray[np.int64]) -> NDArray[np.float64]:

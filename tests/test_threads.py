@@ -1,0 +1,123 @@
+"""How many threads compute: as many as were chosen, and each product of matrices in one."""
+
+import sys
+import threading
+import types
+from pathlib import Path
+
+import pytest
+from threadpoolctl import threadpool_info
+
+from claip_emo import threads
+
+from .media.make_media import ramp, tone, write
+from .processes import run_python
+
+
+@pytest.fixture(autouse=True)
+def nothing_chosen(monkeypatch) -> None:
+    monkeypatch.setattr(threads, "_chosen", None)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+
+def of_blas() -> set[int]:
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def torch_with(count: list[int]) -> types.ModuleType:
+    found = types.ModuleType("torch")
+    found.set_num_threads = count.append
+    found.get_num_threads = lambda: count[-1]
+    return found
+
+
+def test_what_was_chosen_holds_and_torch_is_told_now_or_later(monkeypatch) -> None:
+    told = [7]
+    threads.use(3)
+    assert threads.in_use() == 3
+    monkeypatch.setitem(sys.modules, "torch", torch_with(told))
+    threads.tell_torch()
+    threads.use(2)
+    assert (told, threads.in_use()) == ([7, 3, 2], 2)
+
+
+def test_without_a_choice_it_is_torchs_or_that_of_the_cores(monkeypatch) -> None:
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0, 3, 5})
+    assert threads.in_use() == 3
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))  # half imported
+    threads.tell_torch()
+    assert threads.in_use() == 3
+    monkeypatch.setitem(sys.modules, "torch", None)  # forbidden
+    assert threads.in_use() == 3
+    monkeypatch.setitem(sys.modules, "torch", torch_with([5]))
+    assert threads.in_use() == 5
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_jobs_are_done_at_once_in_their_order(count) -> None:
+    threads.use(count)
+    before = of_blas()
+    meeting = threading.Barrier(count, timeout=10)
+
+    def job(number: int) -> tuple[int, set[int], str]:
+        meeting.wait()
+        return number, of_blas(), threading.current_thread().name
+
+    found = threads.together([lambda n=n: job(n) for n in range(count * 2)])
+    assert [number for number, *_ in found] == list(range(count * 2))
+    assert all(blas == {1} for _, blas, _ in found)
+    assert len({name for *_, name in found}) == count
+    assert of_blas() == before
+    assert threads.together([]) == []
+
+
+def test_products_get_their_threads_back_when_the_last_is_done() -> None:
+    threads.use(1)
+    before = of_blas()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def long() -> None:
+        inside.set()
+        go_on.wait(10)
+
+    other = threading.Thread(target=threads.together, args=([long],))
+    other.start()
+    assert inside.wait(10)
+    with pytest.raises(ZeroDivisionError):
+        threads.together([lambda: 1 / 0])
+    assert of_blas() == {1}
+    go_on.set()
+    other.join()
+    assert of_blas() == before
+
+
+@pytest.mark.parametrize("backbone", [None, "tiny-clip"])
+def test_predict_computes_with_as_many_as_it_is_told(backbone, tmp_path: Path) -> None:
+    film = write(tmp_path / "both.mp4", ramp(20), tone(0.8))
+    model = []
+    if backbone:
+        script = (
+            "from claip_emo.model.backbones import configure, resolve\n"
+            "from claip_emo.model.modeling import ClaipEmoModel\n"
+            "from claip_emo.model.processing import ClaipEmoProcessor\n"
+            "from claip_emo.labels import SEVEN\n"
+            f"b = resolve({backbone!r})\n"
+            f"ClaipEmoModel(configure(b, SEVEN)).save_pretrained({str(tmp_path / 'm')!r})\n"
+            f"ClaipEmoProcessor.for_backbone(b).save_pretrained({str(tmp_path / 'm')!r})\n"
+        )
+        run_python(script)
+        model = ["--model", str(tmp_path / "m")]
+    script = (
+        "import sys\n"
+        "from claip_emo import threads\n"
+        "from claip_emo.cli.main import app\n"
+        "from claip_emo.inference.recognizer import EmotionRecognizer\n"
+        "many = EmotionRecognizer.many\n"
+        "def noted(self, *given, **how):\n"
+        "    yield from many(self, *given, **how)\n"
+        "    torch = sys.modules.get('torch')\n"
+        "    print(threads.in_use(), torch and torch.get_num_threads())\n"
+        "EmotionRecognizer.many = noted\n"
+        f"app(['predict', {str(film)!r}, '--threads', '1', *{model!r}], standalone_mode=False)\n"
+    )
+    assert run_python(script).stdout.splitlines()[0] == ("1 1" if backbone else "1 None")
