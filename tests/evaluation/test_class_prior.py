@@ -10,9 +10,16 @@ import torch
 from claip_emo.corpora.base import CorpusError
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import class_prior
-from claip_emo.evaluation.class_prior import STRENGTHS, correct, strengths_of, write_shifted
+from claip_emo.evaluation.class_prior import (
+    STRENGTHS,
+    correct,
+    strengths_of,
+    temperature_of,
+    write_shifted,
+)
 from claip_emo.evaluation.evaluate import predict
 from claip_emo.evaluation.intake import read_part
+from claip_emo.evaluation.predictions import Predictions
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.modeling import ClaipEmoModel
@@ -41,6 +48,30 @@ def test_log_likelihoods_want_the_whole_correction() -> None:
     assert found[0.0].war == np.mean(logits.argmax(axis=1) == truth)
 
 
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0])
+def test_the_temperature_makes_scores_as_likely_as_labels(temperature) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (20_000, 4))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = (shares.cumsum(axis=1) > rng.random((len(logits), 1))).argmax(axis=1)
+    assert temperature_of(logits * temperature, truth) == pytest.approx(temperature, rel=0.05)
+    assert temperature_of(1000 * logits, truth) == pytest.approx(20)  # the last that is tried
+
+
+def test_scores_are_calibrated_where_that_is_asked_for(model, tmp_path) -> None:
+    table = faces(tmp_path, COUNTS)
+    asked = {"face_detector": "none", "workers": 0, "calibrate": True}
+    found = correct(model, DataRecipe(root=table), tmp_path / "out", "v", **asked)
+    again = correct(tmp_path / "out", DataRecipe(root=table), tmp_path / "again", "v", **asked)
+    assert found == again  # what it was told before is forgotten first
+    told = ClaipEmoModel.from_pretrained(tmp_path / "out").config
+    assert told.temperature == found.temperature != 1.0
+    rows = scored(tmp_path / "out", table)
+    faces_alone = np.array(rows.modality) == "v"
+    best = temperature_of(rows.logits[faces_alone], rows.label_index[faces_alone])
+    assert best == pytest.approx(found.temperature, rel=0.02)
+
+
 @pytest.fixture
 def model(tmp_path):
     torch.manual_seed(0)
@@ -64,11 +95,15 @@ def faces(folder, counts) -> str:
     return str(table)
 
 
-def logits_of(folder, table) -> np.ndarray:
+def scored(folder, table) -> Predictions:
     model = ClaipEmoModel.from_pretrained(folder)
     processor = ClaipEmoProcessor.from_pretrained(folder)
     corpus = read_part(DataRecipe(root=table), None, SEVEN)
-    return predict(model, processor, ClipDataset(corpus, processor.clip_spec(), None)).logits
+    return predict(model, processor, ClipDataset(corpus, processor.clip_spec(), None))
+
+
+def logits_of(folder, table) -> np.ndarray:
+    return scored(folder, table).logits
 
 
 def test_the_corrected_model_scores_faces_with_the_shift(model, tmp_path, monkeypatch) -> None:
@@ -76,7 +111,7 @@ def test_the_corrected_model_scores_faces_with_the_shift(model, tmp_path, monkey
     monkeypatch.setattr(class_prior, "STRENGTHS", (0.3,))
     halved = halve(model, tmp_path / "half")  # it has sums, which the new configuration breaks
 
-    best, tried = correct(
+    found = correct(
         halved, DataRecipe(root=table), tmp_path / "out", "v", face_detector="none", workers=0
     )
 
@@ -87,7 +122,8 @@ def test_the_corrected_model_scores_faces_with_the_shift(model, tmp_path, monkey
         added[there], np.tile(0.3 * np.log(shares), (there.sum(), 1)), atol=1e-3
     )
     assert there.sum() == 2 * 16  # rows of both and of the face alone; the voice's have neither
-    assert (best.strength, len(tried)) == (0.3, 1)
+    assert (found.chosen.strength, len(found.tried)) == (0.3, 1)
+    assert found.temperature is None
     config = ClaipEmoModel.from_pretrained(tmp_path / "out").config
     assert config.logit_shift["a"] == [0.5] * 7
     assert not (tmp_path / "out" / "SHA256SUMS").exists()
@@ -134,12 +170,13 @@ def test_the_weight_and_the_part_are_those_asked_for(model, tmp_path) -> None:
         parts = ["split", *(("validation", "train")[n % 2] for n in range(len(rows) - 1))]
         csv.writer(file).writerows([[*r, p] for r, p in zip(rows, parts, strict=True)])
     for weight in (0.0, 1.0):
-        best, tried = correct(
+        found = correct(
             model, DataRecipe(root=table), tmp_path / "out", "v", war_weight=weight,
             split="validation", face_detector="none", workers=0,
         )  # fmt: skip
-        assert best.worth == max(each.war if weight else each.uar for each in tried)
-        halves = [each.war * 32 for each in tried]  # of 64 clips, 32 are of the part
+        worths = [each.war if weight else each.uar for each in found.tried]
+        assert found.chosen.worth == max(worths)
+        halves = [each.war * 32 for each in found.tried]  # of 64 clips, 32 are of the part
         assert halves == pytest.approx(np.round(halves))
 
 

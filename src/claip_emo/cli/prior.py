@@ -52,6 +52,13 @@ def prior(
             "--war-weight", min=0, max=1, help="Of WAR in what is maximised; UAR has the rest."
         ),
     ] = 0.5,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Choose the temperature of its scores as well, by the likelihood of the labels.",
+        ),
+    ] = False,
     split: Annotated[
         str | None,
         typer.Option("--split", help="Part of the table; default: every row.", metavar="PART"),
@@ -75,12 +82,13 @@ def prior(
     from claip_emo.recipe import DataRecipe
 
     try:
-        best, tried = correct(
+        found = correct(
             model,
             DataRecipe(root=table, missing=missing.value),
             out,
             MASKS[modality.value],
             war_weight=war_weight,
+            calibrate=calibrate,
             split=split,
             face_detector=face_detector.value if face_detector else None,
             face_model=face_model,
@@ -91,14 +99,16 @@ def prior(
     except FileExistsError as error:
         raise typer.BadParameter(str(error)) from error
     if as_json:
-        print_json({"out": str(out), "chosen": asdict(best), "tried": [asdict(s) for s in tried]})
+        print_json({"out": str(out), **asdict(found)})
         return
     shown = Table(box=None, header_style="bold")
     for column in ("strength", "WAR", "UAR", "worth"):
         shown.add_column(column, justify="right")
-    for found in tried:
-        row = (f"{found.strength:.1f}", *(f"{v:.4f}" for v in (found.war, found.uar, found.worth)))
-        shown.add_row(*row, style="bold" if found is best else None)
+    for one in found.tried:
+        row = (f"{one.strength:.1f}", *(f"{v:.4f}" for v in (one.war, one.uar, one.worth)))
+        shown.add_row(*row, style="bold" if one is found.chosen else None)
     Console().print(shown)
-    told = printable(f"{out}: strength {best.strength:.1f}")
+    told = printable(f"{out}: strength {found.chosen.strength:.1f}")
+    if found.temperature is not None:
+        told += f", temperature {found.temperature:g}"
     console.print(told, soft_wrap=True, markup=False, highlight=False)

@@ -47,6 +47,7 @@ from claip_emo.recipe import DataRecipe
 
 logger = logging.getLogger(__name__)
 
+TEMPERATURES = np.geomspace(0.05, 20, 600)  # a per cent apart
 STRENGTHS = tuple(round(0.1 * step, 1) for step in range(16))  # of the correction; 0: none
 WAR_WEIGHT = 0.5
 
@@ -62,6 +63,31 @@ class Strength:
     war: float
     uar: float
     worth: float
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What was chosen, and all that it was chosen from; the temperature where it was asked for."""
+
+    chosen: Strength
+    tried: list[Strength]
+    temperature: float | None
+
+
+def temperature_of(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """Return what logits (clip, class) are divided by for labels (clip,) to be the most likely.
+
+    Source: Guo et al. 2017, arXiv 1706.04599.
+    """
+    rows = np.arange(len(truth))
+
+    def surprise(temperature: float) -> float:
+        scaled = logits / temperature
+        highest = scaled.max(axis=1)
+        total = np.log(np.exp(scaled - highest[:, None]).sum(axis=1)) + highest
+        return float(np.mean(total - scaled[rows, truth]))
+
+    return float(min(TEMPERATURES, key=surprise))
 
 
 def strengths_of(
@@ -101,13 +127,14 @@ def correct(
     modality: Modality,
     *,
     war_weight: float = WAR_WEIGHT,
+    calibrate: bool = False,
     split: str | None = None,
     face_detector: str | None = None,
     face_model: Path | None = None,
     device: str = "auto",
     batch_size: int = 8,
     workers: int = 2,
-) -> tuple[Strength, list[Strength]]:
+) -> Correction:
     """Choose the correction's strength on labelled clips, and write the corrected checkpoint.
 
     Args:
@@ -118,15 +145,14 @@ def correct(
             alone. The other of a clip that has both is masked; clips that lack what is asked for
             are left out.
         war_weight: of WAR in what is maximised, between 0 and 1; UAR has the rest.
+        calibrate: choose the temperature of the scores as well, by the likelihood of the labels;
+            it is one for both and each alone.
         split: part of the table; None: every row.
         face_detector: overrides the checkpoint's.
         face_model: YuNet's model file.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         batch_size: clips per batch.
         workers: decoding processes.
-
-    Returns:
-        What was chosen, and all that it was chosen from.
 
     Raises:
         CheckpointError: if there is no checkpoint.
@@ -185,10 +211,14 @@ def correct(
     tried = strengths_of(rows.logits, rows.label_index, STRENGTHS, war_weight)
     best = max(tried, key=lambda found: found.worth)
     shift = best.strength * log_shares(rows.label_index, len(labels))
+    told = {**others, modality: [round(v, 4) for v in shift.tolist()]}
+    temperature = None
+    if calibrate:
+        temperature = round(temperature_of(rows.logits + shift, rows.label_index), 3)
     if processes.is_first():
-        write_shifted(folder, out, {**others, modality: [round(v, 4) for v in shift.tolist()]})
+        write_shifted(folder, out, told, temperature)
     processes.wait()
-    return best, tried
+    return Correction(best, tried, temperature)
 
 
 def _lacking(batch: dict[str, Any], modality: Modality) -> list[str]:
@@ -208,11 +238,25 @@ def _check_classes(counts: Mapping[str, int]) -> None:
         )
 
 
-def write_shifted(folder: Path, out: Path, shift: Mapping[str, Sequence[float]] | None) -> None:
-    """Copy a checkpoint with another ``logit_shift``, whole or not at all."""
+def write_shifted(
+    folder: Path,
+    out: Path,
+    shift: Mapping[str, Sequence[float]] | None,
+    temperature: float | None = None,
+) -> None:
+    """Copy a checkpoint with another ``logit_shift``, whole or not at all.
+
+    Args:
+        folder: the checkpoint.
+        out: the copy.
+        shift: what is added to logits, by what is there of a clip.
+        temperature: of the scores; None: as it was.
+    """
     with written_whole(out) as partial:
         copy_checkpoint(folder, partial)
         described = json.loads((folder / CONFIG).read_text("utf-8"))
         described["logit_shift"] = shift
+        if temperature is not None:
+            described["temperature"] = temperature
         text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False)
         (partial / CONFIG).write_text(text + "\n", "utf-8")
