@@ -94,6 +94,17 @@ def test_good_files_end_with_0_and_a_table(command, run_folder, zoo) -> None:
     assert "video + audio" in done.stdout
 
 
+def test_the_folder_that_files_share_is_named_once(process, run_folder, zoo) -> None:
+    files = zoo / "sound.wav", zoo / "silent.mp4"
+    done = process("predict", *files, "--model", run_folder, COLUMNS="60")
+    first, _, *rows = done.stdout.splitlines()
+    assert first == f"In {zoo}/"
+    assert [row.split()[0] for row in rows[:2]] == ["sound.wav", "silent.mp4"]
+    alone = process("predict", files[0], "--model", run_folder, COLUMNS="300")
+    assert str(files[0]) in alone.stdout
+    assert "In " not in alone.stdout
+
+
 def test_what_is_to_be_said_of_a_file_stands_in_one_line(process, run_folder, zoo) -> None:
     files = zoo / "silent.mp4", zoo / "bad_missing.mp4"
     done = process("predict", *files, "--model", run_folder, COLUMNS="40")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -130,12 +131,13 @@ def _progress(files: int) -> Progress:
 
 def _show(results: list[EmotionResult]) -> None:
     """Print a table of the files, and under it, as wide as they are, what is to be said of them."""
+    folder = _folder_of([result.path for result in results])
     table = Table(box=None, header_style="bold")
     for column in ("file", "emotion", "score", "next", "used", "face"):
         table.add_column(column, overflow="fold")
     said = []
     for result in results:
-        name = Text(printable(result.path))
+        name = Text(printable(result.path[len(folder) :]))
         if result.error:
             table.add_row(name, "[red]error[/]")
             told = result.error.startswith(result.path)
@@ -152,8 +154,18 @@ def _show(results: list[EmotionResult]) -> None:
         )
         said += [f"{result.path}: {warning}." for warning in result.warnings]
     out = Console()
+    if folder:
+        out.print(printable(f"In {folder}"), markup=False, highlight=False, soft_wrap=True)
     out.print(table)
     if said:
         out.print()
     for line in said:
         out.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def _folder_of(paths: list[str]) -> str:
+    """Return what all of several paths begin with, up to a separator: names alone fit a table."""
+    if len(paths) < 2:
+        return ""
+    common = os.path.commonprefix(paths)  # noqa: RUF071 - names stay as they were given
+    return common[: common.rfind(os.sep) + 1]
