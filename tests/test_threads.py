@@ -1,5 +1,6 @@
 """How many threads compute: as many as were chosen, and each product of matrices in one."""
 
+import os
 import sys
 import threading
 import types
@@ -15,9 +16,20 @@ from .processes import run_python
 
 
 @pytest.fixture(autouse=True)
-def nothing_chosen(monkeypatch) -> None:
+def nothing_chosen(monkeypatch):
+    """Two threads a product, of BLAS's own, and no torch."""
     monkeypatch.setattr(threads, "_chosen", None)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
+    for name in threads.OF_THE_ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    threads._let_blas_have([2] * 9)
+    yield
+    threads._let_blas_have([1] * 9)  # as for all tests
+
+
+def choose(count: int, monkeypatch) -> None:
+    """Choose threads and leave BLAS as it is."""
+    monkeypatch.setattr(threads, "_chosen", count)
 
 
 def of_blas() -> set[int]:
@@ -39,10 +51,19 @@ def test_what_was_chosen_holds_and_torch_is_told_now_or_later(monkeypatch) -> No
     threads.tell_torch()
     threads.use(2)
     assert (told, threads.in_use()) == ([7, 3, 2], 2)
+    threads.use(1)
+    assert of_blas() == {1}
 
 
 def test_without_a_choice_it_is_torchs_or_that_of_the_cores(monkeypatch) -> None:
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0, 3, 5})
+    assert threads.in_use() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert threads.in_use() == 4
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert threads.in_use() == 2
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "many")
     assert threads.in_use() == 3
     monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))  # half imported
     threads.tell_torch()
@@ -54,9 +75,8 @@ def test_without_a_choice_it_is_torchs_or_that_of_the_cores(monkeypatch) -> None
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_jobs_are_done_at_once_in_their_order(count) -> None:
-    threads.use(count)
-    before = of_blas()
+def test_jobs_are_done_at_once_in_their_order(count, monkeypatch) -> None:
+    choose(count, monkeypatch)
     meeting = threading.Barrier(count, timeout=10)
 
     def job(number: int) -> tuple[int, set[int], str]:
@@ -67,13 +87,12 @@ def test_jobs_are_done_at_once_in_their_order(count) -> None:
     assert [number for number, *_ in found] == list(range(count * 2))
     assert all(blas == {1} for _, blas, _ in found)
     assert len({name for *_, name in found}) == count
-    assert of_blas() == before
+    assert of_blas() == {2}
     assert threads.together([]) == []
 
 
-def test_products_get_their_threads_back_when_the_last_is_done() -> None:
-    threads.use(1)
-    before = of_blas()
+def test_products_get_their_threads_back_when_the_last_is_done(monkeypatch) -> None:
+    choose(1, monkeypatch)
     inside, go_on = threading.Event(), threading.Event()
 
     def long() -> None:
@@ -88,7 +107,58 @@ def test_products_get_their_threads_back_when_the_last_is_done() -> None:
     assert of_blas() == {1}
     go_on.set()
     other.join()
-    assert of_blas() == before
+    assert of_blas() == {2}
+
+
+def test_what_goes_on_after_an_error_keeps_its_limit_and_the_rest_is_not_done(monkeypatch) -> None:
+    choose(2, monkeypatch)
+    begun, go_on, seen = threading.Event(), threading.Event(), []
+
+    def fail() -> None:
+        assert begun.wait(10)
+        raise ZeroDivisionError
+
+    def long() -> None:
+        begun.set()
+        go_on.wait(10)
+        seen.append(of_blas())
+
+    with pytest.raises(ZeroDivisionError):
+        threads.together([fail, long, long, *[lambda: seen.append("late")] * 3])
+    assert of_blas() == {1}
+    go_on.set()
+    threads.together([lambda: None] * 2)  # behind them
+    assert seen in ([{1}], [{1}, {1}])
+    assert of_blas() == {2}
+
+
+def test_jobs_of_jobs_are_done_one_after_the_other(monkeypatch) -> None:
+    choose(2, monkeypatch)
+
+    def inner() -> list[str]:
+        return threads.together([lambda: threading.current_thread().name] * 3)
+
+    for names in threads.together([inner] * 4):
+        assert len(set(names)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_begins_anew() -> None:
+    """Forked while somebody holds the lock, a process can compute all the same."""
+    script = (
+        "import os, signal, sys\n"
+        "from claip_emo import threads\n"
+        "threads.use(2)\n"
+        "threads.together([int] * 4)\n"
+        "threads._limit.lock.acquire()\n"
+        "threads._limit.inside = 1\n"
+        "if not (child := os.fork()):\n"
+        "    signal.alarm(20)\n"
+        "    os._exit(threads.together([int] * 4) != [0] * 4)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "threads._limit.lock.release()\n"
+    )
+    assert run_python(script).stdout == "0\n"
 
 
 @pytest.mark.parametrize("backbone", [None, "tiny-clip"])
@@ -120,4 +190,5 @@ def test_predict_computes_with_as_many_as_it_is_told(backbone, tmp_path: Path) -
         "EmotionRecognizer.many = noted\n"
         f"app(['predict', {str(film)!r}, '--threads', '1', *{model!r}], standalone_mode=False)\n"
     )
-    assert run_python(script).stdout.splitlines()[0] == ("1 1" if backbone else "1 None")
+    done = run_python(script, env=os.environ | {"OMP_NUM_THREADS": "2"})
+    assert done.stdout.splitlines()[0] == ("1 1" if backbone else "1 None")

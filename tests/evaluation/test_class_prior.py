@@ -49,13 +49,17 @@ def test_log_likelihoods_want_the_whole_correction() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0])
-def test_the_temperature_makes_scores_as_likely_as_labels(temperature) -> None:
+def test_the_temperature_makes_scores_as_likely_as_labels(temperature, caplog) -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 4))
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     truth = (shares.cumsum(axis=1) > rng.random((len(logits), 1))).argmax(axis=1)
     assert temperature_of(logits * temperature, truth) == pytest.approx(temperature, rel=0.05)
-    assert temperature_of(1000 * logits, truth) == pytest.approx(20)  # the last that is tried
+    assert not caplog.text
+    assert temperature_of(1000 * logits, truth) == pytest.approx(20)
+    assert "the last that is tried, 20" in caplog.text
+    temperature_of(logits, logits.argmax(axis=1))  # all are right
+    assert "the first that is tried, 0.05" in caplog.text
 
 
 def test_scores_are_calibrated_where_that_is_asked_for(model, tmp_path) -> None:

@@ -87,7 +87,13 @@ def temperature_of(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> fl
         total = np.log(np.exp(scaled - highest[:, None]).sum(axis=1)) + highest
         return float(np.mean(total - scaled[rows, truth]))
 
-    return float(min(TEMPERATURES, key=surprise))
+    best = float(min(TEMPERATURES, key=surprise))
+    if best in (TEMPERATURES[0], TEMPERATURES[-1]):
+        logger.warning(
+            "The best temperature is the %s that is tried, %g: these clips are too few, or all "
+            "right, or told by chance.", "first" if best < 1 else "last", best,
+        )  # fmt: skip
+    return best
 
 
 def strengths_of(

@@ -49,8 +49,8 @@ from claip_emo.model.resnet_layout import (
     layout_of,
     width_of,
 )
-from claip_emo.model.stacking import Scores, check_modalities, scores_of, views_of
-from claip_emo.threads import together
+from claip_emo.model.stacking import Scores, Views, check_modalities, scores_of, views_of
+from claip_emo.threads import one_for_each_product, together
 
 Array = NDArray[np.float32]
 Shapes = dict[str, tuple[int, ...]]
@@ -187,7 +187,10 @@ class FoldedModel:
             ModalityError: if the model does not read what is asked for.
         """
         check_modalities(self.config, (modality,))
-        views = views_of(clips)
+        with one_for_each_product():
+            return self._score(views_of(clips), modality)
+
+    def _score(self, views: Views, modality: Modality) -> Scores:
         video, audio = (
             np.zeros((len(views.clip), self.widths[role]), np.float32) for role in ROLES
         )
