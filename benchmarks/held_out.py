@@ -65,6 +65,7 @@ def measure(model: Path, data: Path, part: str) -> Scores:
         of_faces = evaluate_data(model, DataRecipe(root=str(faces)), out / "faces", **given)
         say("pairs")
         of_pairs = evaluate_data(untold, DataRecipe(root=str(pairs)), out / "pairs", **given)
+        shipped = evaluate_data(model, DataRecipe(root=str(pairs)), out / "shipped", **given)
         say("by words alone")
         words = {
             name: evaluate_zero_shot(
@@ -80,6 +81,13 @@ def measure(model: Path, data: Path, part: str) -> Scores:
             **{name: _figures(of_pairs, name) for name in of_pairs["by_modality"]},
             "gain": of_pairs["advantage"],
             "per_class": _recalls(of_pairs),
+            "shipped": {
+                name: {
+                    **_figures(shipped, name),
+                    "calibration_error": shipped["by_modality"][name]["calibration_error"],
+                }
+                for name in shipped["by_modality"]
+            },
         },
         "by_words": {
             "face": _figures(words["faces"], "video"),

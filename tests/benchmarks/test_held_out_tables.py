@@ -21,6 +21,8 @@ def found() -> dict:
         "commit": "abc1234",
         "face": {"n": 1660, **both(0.7855001), "per_class": recalls},
         "pairs": {"n": 120, "audio": both(0.6), "video": both(0.7), "audiovisual": both(0.9),
+                  "shipped": {name: {**both(0.65), "calibration_error": 0.125}
+                              for name in ("audiovisual", "video", "audio")},
                   "gain": {"video": gain, "audio": gain}, "per_class": recalls},
         "by_words": {"face": both(0.75), "pairs": {"audio": both(0.55)}},
         "recordings": [
@@ -31,7 +33,7 @@ def found() -> dict:
 
 
 def test_figures_are_written_as_they_were_measured() -> None:
-    commit, held, gains, classes, words, recordings = tables.blocks(found())
+    commit, held, gains, shipped, classes, words, recordings = tables.blocks(found())
     assert commit == "`python -m benchmarks.held_out` (commit abc1234)"
     assert held.splitlines()[:3] == [
         "| held out | n | WAR | UAR |",
@@ -46,6 +48,8 @@ def test_figures_are_written_as_they_were_measured() -> None:
         "+0.125 [-0.050, +0.208] above the face and +0.125 [-0.050, +0.208] above the voice "
         "(WAR, paired)."
     )
+    assert "the face alone reaches 0.650 [0.550, 0.750] on these pairs" in shipped
+    assert shipped.endswith("0.125 for both, 0.125 for the face, 0.125 for the voice.")
     assert "| fear | 0.250 [0.150, 0.350] (4) | 0.250 [0.150, 0.350] (4) |" in classes
     assert "| voices of actors 17 and 18 | 0.550 [0.450, 0.650] |" in words
     said = "anger 0.50, fear 0.30, disgust 0.15"
@@ -53,16 +57,20 @@ def test_figures_are_written_as_they_were_measured() -> None:
 
 
 def test_a_table_takes_the_place_of_its_former_self(monkeypatch, tmp_path) -> None:
-    commit, first, gains, _, words, _ = tables.blocks(found())
+    commit, first, gains, shipped, _, words, _ = tables.blocks(found())
     text = (
         "`python -m benchmarks.held_out` (commit 0ld1234+), of old.\n\n"
         "| held out | n | WAR | UAR |\n|---|---|---|---|\n| old | 1 | 2 | 3 |\n\n"
-        "Clip by clip face and voice together are old (WAR, paired). After.\n\n| other |\n|---|\n\n"
+        "Clip by clip face and voice together are old (WAR, paired). After.\n\n"
+        "As shipped, old.\n\n| other |\n|---|\n\n"
         "| by words alone | WAR | UAR |\n|---|---|---|\n| old | 2 | 3 |\n"
     )
-    expected = f"{commit}, of old.\n\n{first}\n\n{gains} After.\n\n| other |\n|---|\n\n{words}\n"
-    assert tables.in_results(list(tables.blocks(found()))) == [commit, first, gains, words]
-    assert tables.rewritten(text, [commit, first, gains, words]) == expected
+    expected = (
+        f"{commit}, of old.\n\n{first}\n\n{gains} After.\n\n{shipped}\n\n"
+        f"| other |\n|---|\n\n{words}\n"
+    )
+    assert tables.in_results(list(tables.blocks(found()))) == [commit, first, gains, shipped, words]
+    assert tables.rewritten(text, [commit, first, gains, shipped, words]) == expected
     with pytest.raises(ValueError, match=r"0 tables begin with '\| class"):
         tables.rewritten(text, tables.blocks(found()))
     with pytest.raises(ValueError, match="2 tables"):

@@ -265,6 +265,7 @@ def metrics(
                 "war": scored.war,
                 "uar": scored.uar,
                 "interval_95": _intervals(of_kind, speakers, draws),
+                "calibration_error": reliability(of_kind.scores, of_kind.label_index).error,
             }
     return {
         "war": summary.war,
