@@ -87,4 +87,4 @@ def test_a_table_takes_the_place_of_its_former_self(monkeypatch, tmp_path) -> No
     tables.main()
     assert results.read_text() == expected
     assert all(table in card.read_text() for table in tables.blocks(found()))
-    assert "old" not in card.read_text()
+    assert "| old" not in card.read_text()
