@@ -19,7 +19,9 @@ def told(war: float, uar: float, low: float = 0.3) -> dict:
 FIGURES = {"war": 0.5, "uar": 0.5, "interval_95": {"war": [0.4, 0.6], "uar": [0.4, 0.6]}}
 METRICS = {
     "n": 2,
-    "by_modality": dict.fromkeys(("audiovisual", "video", "audio"), FIGURES),
+    "by_modality": dict.fromkeys(
+        ("audiovisual", "video", "audio"), FIGURES | {"calibration_error": 0.2}
+    ),
     "per_class": {"anger": {"recall": 0.5, "support": 2}},
     "advantage": {},
     "calibration_error": 0.1,
@@ -88,7 +90,9 @@ def test_the_right_clips_are_scored_and_pairs_by_a_model_that_is_told_nothing(
     monkeypatch.setattr(held_out, "_recognizers", lambda model: {})
     for part, speakers in (("test", ["actor17", "actor18"]), ("select", ["actor15", "actor16"])):
         scored.clear()
-        held_out.measure(model, tmp_path, part)
+        found = held_out.measure(model, tmp_path, part)
+        assert found["pairs"]["shipped"]["audio"]["calibration_error"] == 0.2
         assert parts[-1] == part
-        assert scored[:2] == [(False, {"v": [1.0] * 7}), (speakers, None)]
+        told = {"v": [1.0] * 7}
+        assert scored[:3] == [(False, told), (speakers, None), (speakers, told)]
         assert {tuple(told) for told, _ in scored if told} == {tuple(speakers)}
