@@ -13,7 +13,7 @@ from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.batching import score, stack
 from claip_emo.model.description import ModalityError
 from claip_emo.model.processing import ClaipEmoProcessor
-from claip_emo.model.stacking import MODALITIES
+from claip_emo.model.stacking import MODALITIES, scores_of
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +183,17 @@ def test_the_shift_is_that_of_what_is_there(parts) -> None:
         np.testing.assert_allclose(added, expected[kind], atol=1e-9)
         of_logits = torch.from_numpy(shifted[kind].logits[1:] / 2).softmax(dim=1)  # of one view
         np.testing.assert_allclose(shifted[kind].probabilities[1:], of_logits, atol=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_are_no_scores(parts, wrong) -> None:
+    logits = np.zeros((2, 7))
+    logits[1, 3] = wrong
+    there = np.ones(2, bool)
+    with pytest.raises(ValueError, match="finite"):
+        scores_of(
+            parts[0].config, "av", logits, has_video=there, has_audio=there, clip=np.arange(2)
+        )
 
 
 @pytest.mark.parametrize(

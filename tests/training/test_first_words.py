@@ -30,6 +30,10 @@ def test_the_head_answers_as_the_words_do(tmp_path) -> None:
         )
     assert len(set(rows.argmax(dim=1).tolist())) > 1
     assert torch.equal(said.argmax(dim=1), rows.argmax(dim=1))
+    plane, scale = language["vision"].network.visual_projection.weight, language["vision"].scale
+    most = torch.linalg.matrix_norm(plane, 2) * model.video_width**0.5  # of a feature's length
+    expected = scale * words.vision_labels @ plane / most
+    torch.testing.assert_close(model.head.classifier.weight, expected - expected.mean(dim=0))
     random = start(tmp_path / "random").head.classifier.weight
     assert not torch.allclose(random, model.head.classifier.weight)
 
