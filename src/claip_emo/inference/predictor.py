@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from claip_emo.media.clip import Clip
-from claip_emo.model.description import Described, Modality
+from claip_emo.model.description import Modality
 from claip_emo.model.folded import FoldedModel
 from claip_emo.model.processor_settings import ProcessorSettings
+from claip_emo.model.prompts import Role
+from claip_emo.model.scoring import NO_FRAMES, Array, ArrayEncoder
 from claip_emo.model.stacking import Scores
 from claip_emo.threads import tell_torch
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from claip_emo.model.modeling import ClaipEmoModel
     from claip_emo.model.precision import PrecisionChoice
     from claip_emo.model.processing import ClaipEmoProcessor
 
 
-class Predictor(Protocol):
-    """Turns clips into scores."""
+class Predictor(ArrayEncoder, Protocol):
+    """Turns clips into scores, at once or part by part."""
 
     settings: ProcessorSettings
     """What its towers want to see."""
@@ -30,11 +35,6 @@ class Predictor(Protocol):
     """The number format of its towers."""
     on_cpu: bool
     """Whether it takes the cores that reading would take."""
-
-    @property
-    def config(self) -> Described:
-        """What it reads, its classes, and how its logits are corrected."""
-        ...
 
     def score(self, clips: Sequence[Clip], modality: Modality) -> Scores:
         """Score clips, with both modalities or with one of them masked.
@@ -70,6 +70,7 @@ class ModelPredictor:
         self.precision = resolve_precision(precision, model.device, model.config)
         self.model, self.processor = model.merge(self.precision), processor
         self.config, self.settings = model.config, processor.settings
+        self.widths: dict[Role, int] = {"vision": model.video_width, "audio": model.audio_width}
 
     @property
     def on_cpu(self) -> bool:
@@ -93,6 +94,34 @@ class ModelPredictor:
             np.concatenate([few.logits for few in found]),
             np.concatenate([few.probabilities for few in found]),
         )
+
+    def encode(
+        self, frames: NDArray[np.uint8] = NO_FRAMES, sounds: Sequence[Array] = ()
+    ) -> tuple[Array, Array]:
+        """Turn crops (frame, S, S, 3) and pieces of sound (samples,) into features.
+
+        Returns:
+            (frame, video width) and (piece, audio width).
+        """
+        from claip_emo.model.batching import encode_arrays
+
+        return encode_arrays(self.model, self.processor, frames, sounds)
+
+    def over_time(self, frames: Array) -> Array:
+        """Turn features of frames (batch, time, video width) into (batch, video width)."""
+        return self._of_the_model(self.model.over_time, frames)
+
+    def fuse(self, video: Array, audio: Array) -> Array:
+        """Turn features (batch, video width) and (batch, audio width) into logits."""
+        return self._of_the_model(self.model.fuse, video, audio)
+
+    def _of_the_model(self, part: Callable[..., Tensor], *features: Array) -> Array:
+        import torch
+
+        model = self.model
+        with torch.inference_mode():
+            given = [torch.from_numpy(each).to(model.device, model.head_dtype) for each in features]
+            return part(*given).float().cpu().numpy()
 
 
 def load_predictor(

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from claip_emo.media.clip import Clip
@@ -61,13 +62,10 @@ def stack(clips: Sequence[Clip]) -> dict[str, Tensor]:
         view's clip.
     """
     views = views_of(clips)
-    sounds = views.sounds or (np.zeros(1, np.float32),)
-    waveforms = np.zeros((len(sounds), max(len(samples) for samples in sounds)), np.float32)
-    for row, samples in enumerate(sounds):
-        waveforms[row, : len(samples)] = samples
+    waveforms, lengths = _padded(views.sounds or (np.zeros(1, np.float32),))
     arrays = {
         "waveforms": waveforms,
-        "lengths": np.array([len(samples) for samples in sounds]),
+        "lengths": lengths,
         "segment": views.segment,
         "has_video": views.has_video,
         "has_audio": views.has_audio,
@@ -76,6 +74,17 @@ def stack(clips: Sequence[Clip]) -> dict[str, Tensor]:
     if views.frames is not None:
         arrays |= {"frames": views.frames, "frame": views.places}
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _padded(
+    sounds: Sequence[NDArray[np.float32]],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Stack sounds of any lengths to (segment, samples), zeros behind, and tell their lengths."""
+    lengths = np.array([len(samples) for samples in sounds])
+    waveforms = np.zeros((len(sounds), lengths.max()), np.float32)
+    for row, samples in enumerate(sounds):
+        waveforms[row, : len(samples)] = samples
+    return waveforms, lengths
 
 
 def to_device(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -125,6 +134,27 @@ def score(
         logits = logits.cpu().double()  # not every device has doubles
         results[modality] = scores_of(model.config, modality, logits.numpy(), **views)
     return results
+
+
+@torch.inference_mode()
+def encode_arrays(
+    model: Encoder,
+    processor: ClaipEmoProcessor,
+    frames: NDArray[np.uint8],
+    sounds: Sequence[NDArray[np.float32]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Encode frames (frame, S, S, 3) uint8 and pieces of sound (samples,), some at a time.
+
+    Returns:
+        Features (frame, video width) and (piece, audio width).
+    """
+    shown, heard = torch.zeros(0, model.video_width), torch.zeros(0, model.audio_width)
+    if len(frames):
+        shown = _encode_frames(model, processor, torch.from_numpy(frames).to(model.device))
+    if len(sounds):
+        padded = (torch.from_numpy(array).to(model.device) for array in _padded(sounds))
+        heard = _encode_sounds(model, processor, *padded)
+    return shown.float().cpu().numpy(), heard.cpu().numpy()
 
 
 def _encode_frames(model: Encoder, processor: ClaipEmoProcessor, frames: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ from claip_emo.model.resnet_layout import (
     layout_of,
     width_of,
 )
-from claip_emo.model.stacking import Scores, Views, check_modalities, scores_of, views_of
+from claip_emo.model.scoring import NO_FRAMES, score_clips
+from claip_emo.model.stacking import Scores
 from claip_emo.threads import one_for_each_product, together
 
 Array = NDArray[np.float32]
@@ -186,39 +187,38 @@ class FoldedModel:
         Raises:
             ModalityError: if the model does not read what is asked for.
         """
-        check_modalities(self.config, (modality,))
+        return score_clips(self, clips, modality)
+
+    def encode(
+        self, frames: NDArray[np.uint8] = NO_FRAMES, sounds: Sequence[Array] = ()
+    ) -> tuple[Array, Array]:
+        """Turn crops (frame, S, S, 3) and pieces of sound (samples,) into features, beside another.
+
+        Returns:
+            (frame, video width) and (piece, audio width).
+        """
+        jobs = [partial(self._encode_sound, samples) for samples in sounds]
+        jobs += [partial(self._encode_frames, few) for few in self._pieces(frames)]
         with one_for_each_product():
-            return self._score(views_of(clips), modality)
-
-    def _score(self, views: Views, modality: Modality) -> Scores:
-        video, audio = (
-            np.zeros((len(views.clip), self.widths[role]), np.float32) for role in ROLES
-        )
-        face = "v" in modality and self.config.reads_video and views.frames is not None
-        sounds = views.sounds if "a" in modality and self.config.reads_audio else ()
-        pieces = self._pieces(views.frames) if face else []
-        encoded = together(
-            [partial(self.encode_sound, samples) for samples in sounds]
-            + [partial(self.encode_frames, few) for few in pieces]
-        )
-        if face:
-            shown = np.concatenate(encoded[len(sounds) :])  # (frame, width)
-            seen = views.has_video
-            video[seen] = self.temporal(shown[views.places[seen]])
-        if sounds:
-            heard = np.stack(encoded[: len(sounds)])
-            audio[views.has_audio] = heard[views.segment[views.has_audio]]
-        return scores_of(
-            self.config,
-            modality,
-            self.head(np.concatenate([audio, video], axis=1)),
-            has_video=views.has_video,
-            has_audio=views.has_audio,
-            clip=views.clip,
+            encoded = together(jobs)
+        heard, shown = encoded[: len(sounds)], encoded[len(sounds) :]
+        nothing = {role: [np.zeros((0, width), np.float32)] for role, width in self.widths.items()}
+        return (
+            np.concatenate(shown or nothing["vision"]),
+            np.stack(heard) if heard else nothing["audio"][0],
         )
 
-    def encode_frames(self, frames: NDArray[np.uint8]) -> Array:
-        """Turn frames (frame, height, width, 3) uint8 RGB into features (frame, video width)."""
+    def over_time(self, frames: Array) -> Array:
+        """Turn features of frames (batch, time, video width) into (batch, video width)."""
+        with one_for_each_product():
+            return self.temporal(frames)
+
+    def fuse(self, video: Array, audio: Array) -> Array:
+        """Turn features (batch, video width) and (batch, audio width) into logits."""
+        with one_for_each_product():
+            return self.head(np.concatenate([audio, video], axis=1))
+
+    def _encode_frames(self, frames: NDArray[np.uint8]) -> Array:
         tower = self.towers["vision"]
         pixels = self.inputs.see(frames)
         features = pooled_over_space(tower(pixels))
@@ -226,17 +226,16 @@ class FoldedModel:
             features = (features + pooled_over_space(tower(pixels[:, :, ::-1]))) / 2
         return features
 
-    def _pieces(self, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-        """Divide frames into so few that a core's cache holds what it makes of them."""
-        few = max(1, PIXELS_AT_ONCE // self.settings.image_size_px**2)
-        return [frames[place : place + few] for place in range(0, len(frames), few)]
-
-    def encode_sound(self, samples: Array) -> Array:
-        """Turn the sound of a view (samples,) into features (audio width,)."""
+    def _encode_sound(self, samples: Array) -> Array:
         mels = (self.inputs.hear(samples) - MEL_CENTRE_DB) / MEL_SPREAD_DB
         tower = self.towers["audio"]
         windows = [pooled_over_time(tower(mel[None, :, :, None])) for mel in mels]
         return np.concatenate(windows).mean(axis=0)
+
+    def _pieces(self, frames: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+        """Divide frames into so few that a core's cache holds what it makes of them."""
+        few = max(1, PIXELS_AT_ONCE // self.settings.image_size_px**2)
+        return [frames[place : place + few] for place in range(0, len(frames), few)]
 
 
 def widths_of(config: FoldedConfig) -> dict[Role, int]:
