@@ -92,9 +92,16 @@ class YuNet(_PerThread):
 
     def detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the faces of a picture, (face, 5)."""
+        return self.detect_turned(frame)[:, :5]
+
+    def detect_turned(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the faces of a picture and how far each is turned, (face, 6).
+
+        A face is turned by as many distances of the eyes as the nose lies beside their middle.
+        """
         small, scale = _shrunk(frame, DETECT_PX / max(frame.shape[:2]))
         if min(small.shape[:2]) < YUNET_SMALLEST_PX:
-            return np.zeros((0, 5), np.float32)
+            return np.zeros((0, 6), np.float32)
         net = getattr(self._local, "net", None)
         if net is None:
             net = cv2.FaceDetectorYN.create(str(self.model_file), "", (320, 320), YUNET_SCORE)
@@ -102,9 +109,8 @@ class YuNet(_PerThread):
         net.setInputSize((small.shape[1], small.shape[0]))
         _, faces = net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         if faces is None:
-            return np.zeros((0, 5), np.float32)
-        boxes = faces[:, [0, 1, 2, 3, 14]].astype(np.float32)
-        boxes[:, :4] /= scale
+            return np.zeros((0, 6), np.float32)
+        boxes = np.hstack([faces[:, [0, 1, 2, 3, 14]] / ([scale] * 4 + [1]), _turns(faces)])
         sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:4] > 0).all(axis=1)
         return np.asarray(boxes[sound], np.float32)
 
@@ -131,6 +137,26 @@ class Haar(_PerThread):
             return np.zeros((0, 5), np.float32)
         score = 1 / (1 + np.exp(-np.asarray(weights, np.float32).reshape(-1, 1) / 4))
         return np.hstack([np.asarray(boxes, np.float32) / scale, score]).astype(np.float32)
+
+
+def turned_faces(detector: FaceDetector, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the faces of a picture and how far each is turned, (face, 6).
+
+    The last column is NaN where the detector sees boxes only; else as in ``YuNet.detect_turned``.
+    """
+    if isinstance(detector, YuNet):
+        return detector.detect_turned(frame)
+    boxes = detector.detect(frame)
+    return np.hstack([boxes, np.full((len(boxes), 1), np.nan, np.float32)])
+
+
+def _turns(faces: NDArray[Any]) -> NDArray[np.float32]:
+    """Return how far faces are turned, (face, 1): YuNet's points are right eye, left eye, nose."""
+    right, left, nose = faces[:, 4:6], faces[:, 6:8], faces[:, 8:10]
+    along = left - right
+    beside = ((nose - (left + right) / 2) * along).sum(axis=1, keepdims=True)
+    squared = (along**2).sum(axis=1, keepdims=True)
+    return np.asarray(np.abs(beside) / np.maximum(squared, 1), np.float32)
 
 
 def make_detector(kind: DetectorKind, model_file: Path | None = None) -> FaceDetector | None:

@@ -85,6 +85,17 @@ def resized(picture: Frame, size: tuple[int, int]) -> Frame:
     return np.asarray(cv2.resize(picture, size, interpolation=way), dtype=np.uint8)
 
 
+def coarse(picture: Frame, least_px: int) -> Frame:
+    """Leave out rows and columns of a large picture, for who takes means of it anyway.
+
+    Args:
+        picture: (height, width, 3), uint8.
+        least_px: length that the shorter side keeps at least.
+    """
+    step = max(1, min(picture.shape[:2]) // least_px)
+    return np.ascontiguousarray(picture[::step, ::step])
+
+
 def fit(picture: Frame, *, short_px: int | None = None, long_px: int | None = None) -> Frame:
     """Scale a picture as ``upright`` scales a frame."""
     height, width = picture.shape[:2]

@@ -133,21 +133,54 @@ def _smooth_squares(
     margin: float,
 ) -> NDArray[np.float32]:
     """Interpolate centre and size over the frames looked at, smooth them, and fill in the rest."""
-    raw = np.stack(track.boxes).astype(np.float64)
+    smooth = _smoothed(seen_s, seen_s, seen_s[track.frames], np.stack(track.boxes), margin)
+    return _corners(*(np.interp(times_s, seen_s, values) for values in smooth.T))
+
+
+def square_at(
+    time_s: float,
+    looked_s: NDArray[np.float64],
+    found_s: NDArray[np.float64],
+    boxes: NDArray[np.float32],
+    margin: float,
+) -> NDArray[np.float32]:
+    """Return the smoothed square of one face at one time, as ``squares`` would.
+
+    Args:
+        time_s: when it is wanted.
+        looked_s: (looked,), when faces were sought, some seconds around it.
+        found_s: (found,), when this one was found.
+        boxes: (found, 4 or more), x, y, width, height in px.
+        margin: share of the face's height added on each side.
+
+    Returns:
+        (4,), x0, y0, x1, y1 in px.
+    """
+    smooth = _smoothed(np.array([time_s]), looked_s, found_s, boxes, margin)
+    return np.asarray(_corners(*smooth.T)[0], np.float32)
+
+
+def _smoothed(
+    at_s: NDArray[np.float64],
+    looked_s: NDArray[np.float64],
+    found_s: NDArray[np.float64],
+    boxes: NDArray[np.float32],
+    margin: float,
+) -> NDArray[np.float64]:
+    """Interpolate where a face was found over all looks, and smooth: centre x, y and side."""
+    raw = boxes.astype(np.float64)
+    middle_x, middle_y = raw[:, 0] + raw[:, 2] / 2, raw[:, 1] + raw[:, 3] / 2
+    sides = raw[:, 3] * (1 + 2 * margin)
     places = np.stack(
-        [
-            np.interp(seen_s, seen_s[track.frames], values)
-            for values in (
-                raw[:, 0] + raw[:, 2] / 2,
-                raw[:, 1] + raw[:, 3] / 2,
-                raw[:, 3] * (1 + 2 * margin),
-            )
-        ],
-        axis=1,
-    )  # (looked, 3): centre x, centre y, side
-    distance = (seen_s[:, None] - seen_s[None]) / SMOOTH_S
+        [np.interp(looked_s, found_s, values) for values in (middle_x, middle_y, sides)], axis=1
+    )  # (looked, 3)
+    distance = (at_s[:, None] - looked_s[None]) / SMOOTH_S
     weights = np.exp(-0.5 * distance**2)
-    smooth = weights @ places / weights.sum(1, keepdims=True)
-    x, y, side = (np.interp(times_s, seen_s, values) for values in smooth.T)
+    return np.asarray(weights @ places / weights.sum(1, keepdims=True), np.float64)
+
+
+def _corners(
+    x: NDArray[np.float64], y: NDArray[np.float64], side: NDArray[np.float64]
+) -> NDArray[np.float32]:
     half = side / 2
     return np.stack([x - half, y - half, x + half, y + half], axis=1).astype(np.float32)
