@@ -23,6 +23,8 @@ from claip_emo.inference.pipeline import (
 from claip_emo.inference.predictor import ModelPredictor, Predictor, load_predictor
 from claip_emo.inference.reader import FRAMES_AHEAD, ModalityChoice, Reader
 from claip_emo.inference.result import EmotionResult, Faces, failed
+from claip_emo.inference.timeline import FacesChoice, Progress, make_timeline
+from claip_emo.inference.timeline_result import Timeline
 from claip_emo.labels import LabelSet
 from claip_emo.media.clip import Clip
 from claip_emo.media.faces import FaceDetector
@@ -180,6 +182,45 @@ class EmotionRecognizer:
         """
         self.reader.check(clip, path or clip.path)
         return self._results([clip], [path or clip.path], self.reader.mask(modality))[0]
+
+    def timeline(
+        self,
+        path: str | Path,
+        *,
+        window_s: float = 2.0,
+        hop_s: float = 0.5,
+        faces: FacesChoice = "main",
+        modality: ModalityChoice = "av",
+        audio: str | Path | None = None,
+        progress: Progress | None = None,
+    ) -> Timeline:
+        """Find out who shows which emotion when, in a recording of any length.
+
+        Args:
+            path: a video, a sound file, or a folder of frames.
+            window_s: length of the windows that are scored.
+            hop_s: from one to the next.
+            faces: ``all`` follows everybody, ``main`` the largest face of each moment.
+            modality: use face and voice, or only one of them; ``av`` is what the model reads.
+            audio: a sound file that belongs to a silent video.
+            progress: is told how many of how many seconds of picture and sound are done.
+
+        Raises:
+            MediaError: if the file yields nothing that the model reads.
+            ModalityError: if the model does not read the modality that is asked for.
+            ValueError: if windows and hops are of no use.
+        """
+        return make_timeline(
+            self.predictor,
+            self.reader,
+            path,
+            self.reader.mask(modality),
+            window_s=window_s,
+            hop_s=hop_s,
+            faces=faces,
+            audio=audio,
+            progress=progress,
+        )
 
     def many(
         self,

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from claip_emo.media.appearance import FAMILIAR, SAME_NEARBY, Gallery, Look, look_of
+from claip_emo.media.appearance import SAME_NEARBY, Gallery, Look, look_of
 from claip_emo.media.picture import Frame
 from claip_emo.media.shots import SURE_CHANGE, Shots, Thumb, thumbnail
 from claip_emo.media.tracks import JOIN_IOU, LONGEST_MISS_S, iou, square_at
 
 LEAST_SIGHTINGS = 3  # what is seen less often is no face
-STAYS_IOU = 0.5  # of a face that did not move
+STAYS_IOU, STAYS_LIKE = 0.5, 0.93  # a face that did not move between two pictures
 AROUND_S = 1.0  # sightings so far away no longer count for where a face is
 FRAMES_MISSED = 3.01
 
@@ -75,7 +75,12 @@ class Track:
     def like(self, look: Look) -> float:
         """Return how much a face looks like it, now or before."""
         now = self.last.like(look) if self.last is not None else 0.0
-        return now if now >= FAMILIAR else max(now, self.gallery.like(look))
+        return now if now >= STAYS_LIKE else max(now, self.gallery.like(look))
+
+    def weight(self, begin_s: float, end_s: float) -> float:
+        """Return how large and how sure it was between two times: who weighs most is looked at."""
+        first, last = np.searchsorted(self.times_s, (begin_s, end_s))
+        return sum(float(np.sqrt(b[2] * b[3]) * b[4]) for b in self.boxes[first:last])
 
     def square(self, time_s: float, looked_s: NDArray[np.float64], margin: float) -> Box:
         """Return its smoothed square, x0 y0 x1 y1 in px, at a time between its first and last."""
@@ -165,7 +170,7 @@ class Follower:
         seen = [track for track in self._alive if track.times_s[-1] == self._looked_s[-1]]
         still = sum(
             any(
-                iou(track.boxes[-1], box) >= STAYS_IOU and track.like(look) >= FAMILIAR
+                iou(track.boxes[-1], box) >= STAYS_IOU and track.like(look) >= STAYS_LIKE
                 for box, look in zip(now.faces, looks, strict=True)
             )
             for track in seen
