@@ -56,6 +56,11 @@ class Source(ABC):
     def sound(self, spans: Sequence[tuple[float, float]], rate: int) -> list[NDArray[np.float32]]:
         """Return the wanted seconds of sound, mono, at a rate."""
 
+    @property
+    @abstractmethod
+    def sound_track(self) -> Track | None:
+        """The table of the file that the sound comes from; None: there is none."""
+
     @abstractmethod
     def recount(self) -> bool:
         """Find out which frames really decode; say whether that changes the table."""
@@ -98,6 +103,11 @@ class FileSource(Source):
     def sound(self, spans: Sequence[tuple[float, float]], rate: int) -> list[NDArray[np.float32]]:
         """Decode the wanted seconds."""
         return read_sound(self._sound, spans, rate)
+
+    @property
+    def sound_track(self) -> Track | None:
+        """The table of the file that the sound comes from."""
+        return self._sound
 
     def recount(self) -> bool:
         """Decode the whole picture once and take the frames that came out."""
@@ -156,6 +166,11 @@ class FolderSource(Source):
         if self._sound is None:
             raise MediaError(f"{self.path}: there is no sound beside these frames.")
         return read_sound(self._sound, spans, rate)
+
+    @property
+    def sound_track(self) -> Track | None:
+        """The table of the sound file in the folder or beside it."""
+        return self._sound
 
     def recount(self) -> bool:
         """Leave out the images that cannot be read; the others are spread over the same time."""

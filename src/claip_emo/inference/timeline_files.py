@@ -1,0 +1,138 @@
+"""A timeline becomes files: a table, JSON, subtitles to play beside the video, and a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
+
+from claip_emo.inference.timeline_result import Segment, Timeline
+from claip_emo.whole_files import written
+
+
+class Writer(ABC):
+    """Writes one kind of file of a timeline."""
+
+    extension: str
+
+    @abstractmethod
+    def text(self, timeline: Timeline) -> str:
+        """Return the content of the file."""
+
+    def write(self, timeline: Timeline, folder: Path, name: str) -> Path:
+        """Write ``name`` with the extension into a folder, whole or not at all."""
+        path = folder / f"{name}.{self.extension}"
+        with written(path) as partial:
+            partial.write_text(self.text(timeline), "utf-8")
+        return path
+
+
+class WriteJson(Writer):
+    """The object that ``predict --timeline --json`` prints."""
+
+    extension = "json"
+
+    def text(self, timeline: Timeline) -> str:
+        """Return the content of the file."""
+        return json.dumps(timeline.to_dict(), ensure_ascii=False, indent=1) + "\n"
+
+
+class WriteCsv(Writer):
+    """A row for each person and window: ``person, start_s, end_s, label, score_NAME...``."""
+
+    extension = "csv"
+
+    def text(self, timeline: Timeline) -> str:
+        """Return the content of the file."""
+        rows = io.StringIO()
+        table = csv.writer(rows, lineterminator="\n")
+        scores = [f"score_{name}" for name in timeline.labels]
+        table.writerow(["person", "start_s", "end_s", "label", *scores])
+        for person in timeline.people:
+            for window in person.windows:
+                best = timeline.labels[int(window.scores.argmax())]
+                times = (f"{time_s:.3f}" for time_s in (window.start_s, window.end_s))
+                values = (f"{value:.6f}" for value in window.scores)
+                table.writerow([person.id, *times, best, *values])
+        return rows.getvalue()
+
+
+class WriteVtt(Writer):
+    """WebVTT: a cue for each segment."""
+
+    extension = "vtt"
+
+    def text(self, timeline: Timeline) -> str:
+        """Return the content of the file."""
+        cues = [
+            f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n{said}\n"
+            for segment, said in _cues(timeline)
+        ]
+        return "\n".join(["WEBVTT\n", *cues])
+
+
+class WriteSrt(Writer):
+    """SubRip: the same with numbers, for players that know no WebVTT."""
+
+    extension = "srt"
+
+    def text(self, timeline: Timeline) -> str:
+        """Return the content of the file."""
+        return "\n".join(
+            f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n{said}\n"
+            for number, (segment, said) in enumerate(_cues(timeline), 1)
+        )
+
+
+class WritePng(Writer):
+    """A figure: what each person shows over time."""
+
+    extension = "png"
+
+    def text(self, timeline: Timeline) -> str:
+        """Refuse: a figure is no text."""
+        raise NotImplementedError
+
+    def write(self, timeline: Timeline, folder: Path, name: str) -> Path:
+        """Draw the figure."""
+        from claip_emo.inference.timeline_figure import draw  # seconds of matplotlib
+
+        path = folder / f"{name}.{self.extension}"
+        with written(path) as partial:
+            draw(timeline, partial)
+        return path
+
+
+WRITERS: tuple[Writer, ...] = (WriteCsv(), WriteJson(), WriteVtt(), WriteSrt(), WritePng())
+
+
+def write_all(timeline: Timeline, folder: Path, name: str) -> list[Path]:
+    """Write all kinds of files of a timeline, ``NAME.csv .json .vtt .srt .png``, into a folder."""
+    return [writer.write(timeline, folder, name) for writer in WRITERS]
+
+
+def _cues(timeline: Timeline) -> Iterable[tuple[Segment, str]]:
+    """Yield segments with what is shown to them, in the order of time."""
+    several = len(timeline.people) > 1
+    cues = [
+        (segment, f"{f'Person {person.id}: ' * several}{_plain(segment.label)} {segment.score:.0%}")
+        for person in timeline.people
+        for segment in person.segments
+    ]
+    return sorted(cues, key=lambda cue: (cue[0].start_s, cue[0].end_s))
+
+
+def _plain(label: str) -> str:
+    """Return a label that neither begins markup nor ends a cue."""
+    return " ".join(label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
+
+
+def _clock(seconds: float, point: str) -> str:
+    """Return hours:minutes:seconds.milliseconds, with the given decimal point."""
+    whole, thousandths = divmod(round(seconds * 1000), 1000)
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours:02d}:{minute:02d}:{second:02d}{point}{thousandths:03d}"
