@@ -37,6 +37,13 @@ class ModalityOption(StrEnum):
     AUDIO = "audio"
 
 
+class FacesOption(StrEnum):
+    """Whom a timeline follows."""
+
+    MAIN = "main"
+    ALL = "all"
+
+
 class MissingOption(StrEnum):
     """What is done about clips that cannot be read."""
 

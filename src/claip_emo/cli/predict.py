@@ -16,6 +16,7 @@ from claip_emo.cli.options import (
     DetectorOption,
     DeviceOption,
     FaceModelOption,
+    FacesOption,
     JsonOption,
     ModalityOption,
     Precision,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from claip_emo.inference.result import EmotionResult
+    from claip_emo.inference.timeline_run import TimelineChoices
 
 IN_THE_BOX = "The small model that comes with claip-emo is used (--model names another)."
 
@@ -73,6 +75,36 @@ def predict(
             metavar="N",
         ),
     ] = 8,
+    timeline: Annotated[
+        bool,
+        typer.Option("--timeline", help="Scores over time for each person, and segments of them."),
+    ] = False,
+    window: Annotated[
+        float, typer.Option("--window", help="Length of the timeline's windows.", metavar="S")
+    ] = 2.0,
+    hop: Annotated[
+        float, typer.Option("--hop", help="From one window to the next.", metavar="S")
+    ] = 0.5,
+    faces: Annotated[
+        FacesOption,
+        typer.Option("--faces", help="Follow the largest face of each moment, or everybody."),
+    ] = FacesOption.MAIN,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for each timeline as NAME.csv, .json, .vtt, .srt and .png.",
+            metavar="DIR",
+        ),
+    ] = None,
+    render: Annotated[
+        Path | None,
+        typer.Option(
+            "--render",
+            help="Draw the timeline on the video: out.mp4, or a folder for several files.",
+            metavar="FILE",
+        ),
+    ] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Say which emotion each file shows. A bad file is a row with its error; exit code 1 then."""
@@ -82,6 +114,8 @@ def predict(
         from claip_emo.inference.reader import Reader
         from claip_emo.model.checkpoint_folder import resolve
     folder, paths = resolve(model), expand(files)
+    over_time = timeline or out is not None or render is not None
+    choices = _choices(paths, window, hop, faces, modality, out, render) if over_time else None
     reader = Reader.of_checkpoint(
         folder,
         face_detector=face_detector.value if face_detector else None,
@@ -89,7 +123,7 @@ def predict(
     )
     failed, shown = False, []
     with closing(reader):
-        if len(paths) == 1:
+        if len(paths) == 1 and choices is None:
             reader.begin(paths[0], modality.value)  # while the model is loaded
         use_threads(threads)
         with importing():  # loading may import torch and transformers
@@ -100,6 +134,11 @@ def predict(
             )
         if model is None:
             console.print(IN_THE_BOX)
+        if choices is not None:
+            from claip_emo.cli.timelines import show_timelines
+
+            show_timelines(recognizer, paths, choices, as_json=as_json)
+            return
         rows = recognizer.many(paths, modality=modality.value, batch_size=batch_size)
         with closing(rows), _progress(len(paths)) as progress:
             for result in progress.track(rows, total=len(paths)):
@@ -112,6 +151,25 @@ def predict(
         _show(shown)
     if failed:
         raise typer.Exit(1)
+
+
+def _choices(
+    paths: list[Path],
+    window: float,
+    hop: float,
+    faces: FacesOption,
+    modality: ModalityOption,
+    out: Path | None,
+    render: Path | None,
+) -> TimelineChoices:
+    from claip_emo.inference.timeline_run import TimelineChoices
+
+    choices = TimelineChoices(window, hop, faces.value, modality.value, out, render)
+    try:
+        choices.check(paths)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return choices
 
 
 def _progress(files: int) -> Progress:

@@ -62,11 +62,15 @@ class EmotionResult:
 
 def failed(path: str, error: Exception) -> EmotionResult:
     """Return the row of a file that nothing could be recognised in."""
+    return EmotionResult(path, error=explained(path, error))
+
+
+def explained(path: str, error: Exception) -> str:
+    """Return why a file could not be handled, in one line."""
     if isinstance(error, (MediaError, OSError)):
-        return EmotionResult(path, error=str(error) or type(error).__name__)
+        return str(error) or type(error).__name__
     logger.info("%s failed", path, exc_info=error)
-    return EmotionResult(
-        path,
-        error=f"{path}: it cannot be handled ({type(error).__name__}: {error}); "
-        "CLAIP_EMO_LOG=INFO shows where.",
+    return (
+        f"{path}: it cannot be handled ({type(error).__name__}: {error}); "
+        "CLAIP_EMO_LOG=INFO shows where."
     )
