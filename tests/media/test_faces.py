@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from claip_emo.media.clip import NO_FACE, ClipSpec, load_clip
+from claip_emo.media.clip import ClipSpec, load_clip
 from claip_emo.media.faces import HAAR_PIXELS, FaceModelError, Haar, YuNet, make_detector
 from claip_emo.media.picture import square
 from claip_emo.media.recording import load_recording
 from claip_emo.media.tracks import iou, join, squares
+from claip_emo.media.weakness import NO_FACE
 
 from ..conftest import SHARED
 from .make_media import ramp, tone, write

@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from claip_emo.media.clip import NO_FACE, ClipSpec, load_clip
+from claip_emo.media.clip import ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.recording import load_recording
 from claip_emo.media.tracks import squares
+from claip_emo.media.weakness import NO_FACE
 
 from .make_media import click_times, clicks, ramp, tone, write
 from .test_faces import Told, faces

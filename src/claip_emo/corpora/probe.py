@@ -12,9 +12,9 @@ from pathlib import Path
 from av.error import FFmpegError
 
 from claip_emo.corpora.base import Sample
-from claip_emo.media.clip import SILENT
 from claip_emo.media.recording import hear
 from claip_emo.media.source import Source, open_source
+from claip_emo.media.weakness import SILENT
 
 FEW = 32  # clips up to which starting processes takes longer than opening them here
 CHUNK = 16  # clips handed to a process at once

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from claip_emo.corpora.base import Sample
 from claip_emo.data.content import Content, Digests, Files, Progress
 from claip_emo.data.shards import PICTURES, SOUND, DamagedShardError, Shelf, set_aside
-from claip_emo.media.clip import ClipSpec, no_face, silent, why_nothing
+from claip_emo.media.clip import ClipSpec
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.recording import Recording
+from claip_emo.media.weakness import no_face, silent, why_nothing
 
 logger = logging.getLogger(__name__)
 

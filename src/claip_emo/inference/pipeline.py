@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claip_emo.media.clip import Clip
-from claip_emo.media.faces import FaceDetector
+from claip_emo.media.faces import FaceDetector, turned_faces
 
 MOST_READERS = 8  # each keeps two cores busy, and up to 350 MB of frames
 
@@ -78,6 +78,11 @@ class PacedDetector:
         """Return the faces of a picture, (face, 5)."""
         self._pace.wait()
         return self._detector.detect(frame)
+
+    def detect_turned(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the faces of a picture and how far they are turned, (face, 6)."""
+        self._pace.wait()
+        return turned_faces(self._detector, frame)
 
 
 class Failing(Iterator[Item]):

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from claip_emo.inference.pipeline import Pace, PacedDetector
-from claip_emo.media.clip import SILENT, Clip, ClipSpec, load_clip
+from claip_emo.media.clip import Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector, make_detector
 from claip_emo.media.spec import DetectorKind
+from claip_emo.media.weakness import SILENT
 from claip_emo.model.checkpoint_folder import CONFIG, CheckpointError
 from claip_emo.model.description import MASKS, READS, Modality, ModalityError, one_of
 from claip_emo.model.processor_settings import ProcessorSettings, read_settings
@@ -151,7 +152,12 @@ class Reader:
         spec = self.spec(mask)
         try:
             return load_clip(
-                path, spec, detector=detector, audio_path=audio, frames_ahead=frames_ahead
+                path,
+                spec,
+                detector=detector,
+                audio_path=audio,
+                frames_ahead=frames_ahead,
+                facts=True,
             )
         except MediaError:
             if self.reads == "av":

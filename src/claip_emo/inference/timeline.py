@@ -19,13 +19,19 @@ from claip_emo.inference.stretches import Passage, Scorer
 from claip_emo.inference.timeline_result import Timeline, TimelinePerson
 from claip_emo.inference.voice import listen
 from claip_emo.inference.windows import Window, Windower, spans_of
-from claip_emo.media.clip import NO_FACE, silent, why_nothing
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.people import People
 from claip_emo.media.source import Source, open_source
 from claip_emo.media.spec import ClipSpec
-from claip_emo.media.weakness import EVERYBODYS_SOUND, NO_SPEECH, weak_face
+from claip_emo.media.weakness import (
+    EVERYBODYS_SOUND,
+    NO_FACE,
+    NO_SPEECH,
+    silent,
+    weak_face,
+    why_nothing,
+)
 from claip_emo.model.description import Modality
 
 Progress = Callable[[float, float], None]

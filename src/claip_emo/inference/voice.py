@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from claip_emo.media.clip import audible
 from claip_emo.media.recording import FULL_SCALE, hear
 from claip_emo.media.source import Source
 from claip_emo.media.speech import has_speech
+from claip_emo.media.weakness import audible
 from claip_emo.model.scoring import Array, ArrayEncoder
 
 AT_ONCE = 8  # pieces of sound that are encoded at once

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claip_emo.media.decode import SEEK_AHEAD_S, MediaError
-from claip_emo.media.faces import FaceDetector
+from claip_emo.media.faces import FaceDetector, turned_faces
 from claip_emo.media.picture import Frame, crop
 from claip_emo.media.source import Source, open_source
 from claip_emo.media.spec import (
@@ -26,7 +26,16 @@ from claip_emo.media.spec import (
     long_file,
     repeated,
 )
+from claip_emo.media.speech import has_speech
 from claip_emo.media.tracks import squares
+from claip_emo.media.weakness import (
+    NO_SPEECH,
+    audible,
+    no_face,
+    silent,
+    weak_crops,
+    why_nothing,
+)
 
 __all__ = ["Clip", "ClipSpec", "load_clip"]
 
@@ -34,10 +43,7 @@ Boxes = NDArray[np.float32]
 Waveform = NDArray[np.float32]
 Item = TypeVar("Item")
 
-SILENCE = 1e-4  # peak below which sound carries nothing, -80 dB of full scale
 FACE_SOURCE_PX = 1280  # longest side of the frames that faces are cut from
-SILENT = "the sound is silent"  # how the warning begins
-NO_FACE = "no face was found; the whole frame is used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,7 @@ def load_clip(
     audio_path: str | Path | None = None,
     rng: np.random.Generator | None = None,
     frames_ahead: int = 0,
+    facts: bool = False,
 ) -> Clip:
     """Read a clip from a video, a sound file, or a folder of frames.
 
@@ -106,6 +113,7 @@ def load_clip(
         rng: draw one random training window; None: test views.
         frames_ahead: how many frames a thread of its own decodes at most while faces are sought in
             those before; 0: one thing after the other, for who reads several files at once.
+        facts: also warn of what makes a face or a voice hard to read.
 
     Raises:
         MediaError: if the file yields nothing; the message says what was wrong with which file.
@@ -142,6 +150,10 @@ def load_clip(
         waveforms, spans = (), ()
     if frames is None and not waveforms:
         raise MediaError(f"{path}: {why_nothing([*source.warnings, *warnings], spec)}")
+    if facts and frames is not None and faces is not None and boxes is not None and rate:
+        warnings += _weak_faces(source, views, pictures, faces, frames, boxes, spec)
+    if facts and waveforms and not any(has_speech(w, spec.sampling_rate_hz) for w in waveforms):
+        warnings.append(NO_SPEECH)
     count = len(frames) if frames is not None else len(waveforms)
     views_warning = long_file(source.duration_s, spec, count) if rng is None else []
     return Clip(
@@ -204,32 +216,6 @@ def crop_face(
     return square, box / np.float32(scale)
 
 
-def audible(waveforms: Iterable[NDArray[np.float32]]) -> bool:
-    """Whether there is anything but silence."""
-    return any(float(np.abs(waveform).max(initial=0)) >= SILENCE for waveform in waveforms)
-
-
-def silent(sound_s: Span | None, heard: Iterable[Span]) -> str:
-    """Return the warning that nothing is heard; of a long sound, in the parts listened to."""
-    length_s = sound_s[1] - sound_s[0] if sound_s else 0.0
-    heard_s = sum(end - begin for begin, end in set(heard))
-    part = f" in the {heard_s:.0f} of {length_s:.0f} s that are listened to"
-    return f"{SILENT}{part if heard_s < length_s - 1 else ''}"
-
-
-def no_face(rate: float | None) -> list[str]:
-    """Return the warning that no face was found, where none was."""
-    return [NO_FACE] if rate == 0 else []
-
-
-def why_nothing(warnings: Sequence[str], spec: ClipSpec) -> str:
-    """Return why a file yields neither picture nor sound."""
-    if warnings:
-        return f"there is nothing in it to go by ({'; '.join(warnings)})."
-    asked = [name for name, on in (("picture", spec.video), ("sound", spec.audio)) if on]
-    return f"no {' and no '.join(asked)} could be found in it."
-
-
 def _heard(source: Source, spans: Sequence[Span], rate_hz: int) -> tuple[Waveform, ...]:
     """Decode some seconds of sound, those that lie near each other in one go, as frames are.
 
@@ -275,7 +261,7 @@ def _pictures(
     pictures, faces = {}, {}
     large = source.frames(wanted, long_px=FACE_SOURCE_PX)
     for index, picture in ahead(large, frames_ahead) if frames_ahead else large:
-        pictures[index], faces[index] = picture, detector.detect(picture)
+        pictures[index], faces[index] = picture, turned_faces(detector, picture)
     return pictures, faces
 
 
@@ -291,9 +277,30 @@ def _squares(
         scale = source.longest_px / max(shape)
         middle = shape[1] * scale / 2, shape[0] * scale / 2
         looked.append(index)
-        faces.append(found * np.array([scale, scale, scale, scale, 1], np.float32))
+        faces.append(found[:, :5] * np.array([scale] * 4 + [1], np.float32))
     boxes, hit = squares(times_s, np.array(looked), faces, margin=margin, middle_px=middle)
     return boxes, float(hit.mean())
+
+
+def _weak_faces(
+    source: Source,
+    views: NDArray[np.int64],
+    pictures: dict[int, Frame],
+    faces: dict[int, Boxes],
+    frames: NDArray[np.uint8],
+    boxes: Boxes,
+    spec: ClipSpec,
+) -> list[str]:
+    """Say what makes the face of a clip hard to read."""
+    order, first = np.unique(views, return_index=True)
+    crops, squares_px = frames.reshape(-1, *frames.shape[2:])[first], boxes.reshape(-1, 4)[first]
+    heights = (squares_px[:, 3] - squares_px[:, 1]) / (1 + 2 * spec.face_margin)
+    centres = (squares_px[:, :2] + squares_px[:, 2:]) / 2
+    found = []
+    for index in order.tolist():
+        scale = source.longest_px / max(pictures[index].shape[:2])
+        found.append(faces[index] * np.array([scale] * 4 + [1, 1], np.float32))
+    return weak_crops(crops, heights, centres, found)
 
 
 def _replaced(views: NDArray[np.int64], have: Sequence[int]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import math
 import os
 import threading
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -50,6 +50,15 @@ class FaceDetector(Protocol):
         Returns:
             (face, 5): x, y, width, height in px of ``frame``, and a score in [0, 1].
         """
+        ...
+
+
+@runtime_checkable
+class TurnedFaceDetector(Protocol):
+    """Finds faces, and tells how far they are turned."""
+
+    def detect_turned(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the faces of a picture (height, width, 3) as ``turned_faces`` does, (face, 6)."""
         ...
 
 
@@ -144,7 +153,7 @@ def turned_faces(detector: FaceDetector, frame: NDArray[np.uint8]) -> NDArray[np
 
     The last column is NaN where the detector sees boxes only; else as in ``YuNet.detect_turned``.
     """
-    if isinstance(detector, YuNet):
+    if isinstance(detector, TurnedFaceDetector):
         return detector.detect_turned(frame)
     boxes = detector.detect(frame)
     return np.hstack([boxes, np.full((len(boxes), 1), np.nan, np.float32)])

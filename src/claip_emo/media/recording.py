@@ -15,16 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from claip_emo.media.clip import (
-    FACE_SOURCE_PX,
-    Clip,
-    audible,
-    crop_face,
-    follow_face,
-    no_face,
-    silent,
-    why_nothing,
-)
+from claip_emo.media.clip import FACE_SOURCE_PX, Clip, crop_face, follow_face
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.picture import Frame, crop
@@ -37,6 +28,7 @@ from claip_emo.media.spec import (
     long_file,
     repeated,
 )
+from claip_emo.media.weakness import audible, no_face, silent, why_nothing
 
 FULL_SCALE = 32767
 LONGEST_SOUND_S = 1800.0  # 170 MB of samples
