@@ -37,7 +37,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@long=$$(find src tests benchmarks -name '*.py' | xargs wc -l | awk '$$1 > 350 && $$2 != "total"'); \
+	@long=$$(find src tests benchmarks examples -name '*.py' | xargs wc -l | awk '$$1 > 350 && $$2 != "total"'); \
 	  if [ -n "$$long" ]; then echo "Files over 350 lines:"; echo "$$long"; exit 1; fi
 
 BENCHMARKS := startup loader prepare bf16 predict evaluate train_step scaling

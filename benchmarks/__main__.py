@@ -14,7 +14,9 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.claim import Claim, Options
 
-NAMES = ("evaluate", "train_step", "loader", "bf16", "predict", "scaling", "startup", "prepare")
+NAMES = (
+    "evaluate", "train_step", "loader", "bf16", "predict", "timeline", "scaling", "startup", "prepare",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

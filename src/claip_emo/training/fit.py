@@ -76,7 +76,7 @@ class Run:
 
 def train(
     recipe: Recipe,
-    out: Path,
+    out: Path | str,
     *,
     init: Path | str | None = None,
     device: str = "auto",
@@ -101,6 +101,7 @@ def train(
         NonFiniteLossError: if the loss diverges.
         Interrupted: after Ctrl-C, when the state has been saved.
     """
+    out = Path(out)
     if init is not None:
         of_start = recipe.train.model_copy(update={"init": str(init)})
         recipe = recipe.model_copy(update={"train": of_start})
