@@ -1,14 +1,16 @@
-"""The arithmetic of pre-training: rates, groups, a step, and what is drawn."""
+"""The arithmetic of pre-training: rates, groups, a step, what is drawn, and the best epoch."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from claip_emo.data.voice_world import VoiceWorld
-from claip_emo.training.pretrain import School, optimisers, schedule
+from claip_emo.model.towers import DUAL_PREFIX
+from claip_emo.training.pretrain import School, optimisers, pretrain, schedule
 from claip_emo.training.pretrain_courses import FaceCourse, VoiceCourse
 from claip_emo.training.pretrain_network import Learner, Lesson
 from claip_emo.training.pretrain_samples import VoiceSamples
@@ -154,3 +156,29 @@ def test_masks_hide_an_eighth_of_time_or_frequency_at_most(tmp_path, axis) -> No
         assert torch.equal(hidden.transpose(1, axis)[0, ~lines], mel.transpose(1, axis)[0, ~lines])
         widest = max(widest, int(lines.sum()))
     assert 0.75 * mel.shape[axis] / 8 < widest <= mel.shape[axis] / 8
+
+
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path, monkeypatch) -> None:
+    scores = iter([(0.2, 0.3), (0.5, 0.4), (0.6, 0.2), (0.5, 0.3)])
+
+    def examine(*_) -> dict[str, float]:
+        war, uar = next(scores)
+        return {"war": war, "uar": uar, "zero_shot_war": 0.0, "zero_shot_uar": 0.0}
+
+    monkeypatch.setattr(FaceCourse, "examine", examine)
+    recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
+    recipe = recipe.model_copy(update={"faces": recipe.faces.model_copy(update={"epochs": 4})})
+    averages = []
+
+    def on_epoch(*_) -> None:
+        averages.append(torch.load(tmp_path / "out" / "vision-state.pt")["average"])
+
+    (done,) = pretrain(recipe, tmp_path / "out", tell=told, on_epoch=on_epoch)
+
+    assert (done.epoch, done.scores["war"]) == (2, 0.5)
+    for name, value in load_file(done.folder / "model.safetensors").items():
+        tower = f"module.tower.{name.removeprefix(DUAL_PREFIX)}"
+        second, *_, last = [a.get(tower, a.get(f"module.language.{name}")) for a in averages[1:]]
+        assert torch.equal(value, second), name
+        if value.is_floating_point() and value.numel() > 1:
+            assert not torch.equal(value, last), name
