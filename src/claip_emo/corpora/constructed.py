@@ -22,6 +22,7 @@ from claip_emo.corpora.table import read_table
 from claip_emo.corpora.voted_faces import read_voted_faces
 from claip_emo.labels import SEVEN
 from claip_emo.pretrain_recipe import SELECT_SPEAKERS, TEST_SPEAKERS
+from claip_emo.whole_files import write_text, written
 
 TABLE = "constructed/clips.csv"
 EMODB = "voices_emodb.parquet"
@@ -91,7 +92,7 @@ def write_pairs(
         )
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([HEADER, *rows])
-    _write(table, text.getvalue().encode())
+    write_text(table, text.getvalue())
     return table
 
 
@@ -127,7 +128,8 @@ def _write_emodb(file: Path, folder: Path) -> list[tuple[str, Voice]]:
     for row, (name, speaker, manner) in zip(rows, spoken, strict=True):
         if manner in SEVEN:
             path = folder / f"{name}{Path(row['name']).suffix}"
-            _write(path, row["audio"])
+            with written(path) as partial:
+                partial.write_bytes(row["audio"])
             found.append((manner, (speaker, path)))
     return found
 
@@ -149,26 +151,17 @@ def _write_faces(
         known = np.flatnonzero(agreed & new & (faces.majority == label))
         drawn += rng.permutation(known)[:per_class].tolist()
     folder.mkdir(exist_ok=True)
-    written = []
+    found = []
     for count, place in enumerate(drawn, 1):
         path = folder / f"{place:05d}.png"  # a name may stand for two faces
-        _write(path, cv2.imencode(".png", faces.pixels[place])[1].tobytes())
-        written.append((path, SEVEN[faces.majority[place]]))
+        with written(path) as partial:
+            partial.write_bytes(cv2.imencode(".png", faces.pixels[place])[1].tobytes())
+        found.append((path, SEVEN[faces.majority[place]]))
         if progress is not None:
             progress(count, len(drawn))
-    return written
+    return found
 
 
 def _relative(path: Path, folder: Path) -> str:
     """Return a path as a table in a folder names it; ``..`` of a link is where the link leads."""
     return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -38,6 +38,7 @@ from claip_emo.model.precision import PrecisionChoice, pick_device, resolve_prec
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.stacking import MODALITIES, Scores
 from claip_emo.recipe import DataRecipe
+from claip_emo.whole_files import write_text
 
 THUMBNAIL_PX = 160
 
@@ -312,6 +313,4 @@ def write_thumbnails(folder: Path, predictions: Predictions, dataset: ClipDatase
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -9,6 +9,7 @@ import yaml
 
 from claip_emo.recipe import Section
 from claip_emo.recipe_files import RecipeError, parse_recipe
+from claip_emo.whole_files import write_text
 
 RECIPE = "recipe.yaml"
 
@@ -40,12 +41,7 @@ def claim(text: str, out: Path) -> bool:
     if path.is_file():
         return False
     out.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, "utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, text)
     return True
 
 

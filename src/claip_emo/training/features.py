@@ -34,6 +34,7 @@ from claip_emo.model.towers import towers_of
 from claip_emo.recipe import Recipe
 from claip_emo.recipe_files import RecipeError
 from claip_emo.training.views import NOTHING, ClipViews, Views
+from claip_emo.whole_files import written
 
 FEATURES = "features"  # a folder of the resumable state
 FRAMES_AT_ONCE, SOUNDS_AT_ONCE = 64, 8  # through a tower
@@ -218,9 +219,8 @@ def cached_features(
     for start in missing:
         clips = told(loader, len(_clips(start, dataset)))
         shard = encode(model, processor, clips, precision, mirrored)
-        partial = paths[start].with_suffix(".partial")
-        save_file(shard, partial)
-        partial.replace(paths[start])
+        with written(paths[start]) as partial:
+            save_file(shard, partial)
     processes.wait()
     return Features(load_file(path) for path in paths.values())
 

@@ -54,6 +54,7 @@ from claip_emo.training.features import features_of, forget
 from claip_emo.training.initial import initial_model
 from claip_emo.training.parts import part_problems, part_warnings
 from claip_emo.training.trainer import BEST, STATE, TRAINED, ClaipEmoTrainer, newest_checkpoint
+from claip_emo.whole_files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -235,10 +236,8 @@ def _keep_left_out(whole: Corpus, corpus: Corpus, path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {sample.id for sample in corpus.samples}
-    partial = path.with_name(f".{path.name}.partial")
     gone = [sample.id for sample in whole.samples if sample.id not in kept]
-    partial.write_text(json.dumps(gone) + "\n", "utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(gone) + "\n")
 
 
 def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from claip_emo.training.claim import claim, refuse_another
 from claip_emo.training.pretrain_courses import Course, FaceCourse, Told, VoiceCourse, language_of
 from claip_emo.training.pretrain_network import Former, Learner, Lesson, former_of, logit_adjustment
 from claip_emo.training.pretrain_samples import Key, Shuffled
+from claip_emo.whole_files import written
 
 STATE, HISTORY, METRICS = "state.pt", "history.jsonl", "metrics.json"
 WARM_UP = 0.05  # of all steps
@@ -243,13 +243,11 @@ class School:
             "best": self.best,
             "best_weights": self.best_weights,
         }
-        partial = self.state.with_suffix(".partial")
         try:
-            torch.save(state, partial)
-            os.replace(partial, self.state)
-        except Exception as error:
-            partial.unlink(missing_ok=True)
-            if isinstance(error, RuntimeError) and is_failed_write(error):  # torch's full disk
+            with written(self.state) as partial:
+                torch.save(state, partial)
+        except RuntimeError as error:
+            if is_failed_write(error):  # torch's full disk
                 raise OSError(
                     errno.ENOSPC, "the file could not be written completely", str(self.state)
                 ) from error
