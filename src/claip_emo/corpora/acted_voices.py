@@ -25,6 +25,9 @@ from claip_emo.labels import SEVEN
 from claip_emo.media.container import MediaError
 from claip_emo.media.source import open_source
 
+CONSTRUCTED = "constructed/clips.csv"
+EMODB = "voices_emodb.parquet"
+"""Where a folder of data has the clips with RAVDESS's voices, and EmoDB."""
 RATE_HZ = 48_000
 BLOCK_S = 0.02  # in which loudness is measured
 QUIET_DB = -35.0  # below the loudest block: silence, or breath and the noise of the room

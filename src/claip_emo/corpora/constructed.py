@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from claip_emo.corpora.acted_voices import emodb_rows, emodb_spoken
+from claip_emo.corpora.acted_voices import CONSTRUCTED, EMODB, emodb_rows, emodb_spoken
 from claip_emo.corpora.base import Corpus, CorpusError
 from claip_emo.corpora.table import read_table
 from claip_emo.corpora.voted_faces import read_voted_faces
@@ -24,8 +24,6 @@ from claip_emo.labels import SEVEN
 from claip_emo.pretrain_recipe import SELECT_SPEAKERS, TEST_SPEAKERS
 from claip_emo.whole_files import write_text, written
 
-TABLE = "constructed/clips.csv"
-EMODB = "voices_emodb.parquet"
 HEADER = ("path", "label", "audio", "speaker", "split")
 AGREED = 0.6  # share of the votes among the seven classes
 Progress = Callable[[int, int], None]
@@ -68,13 +66,13 @@ def write_pairs(
     table = folder / "pairs.csv"
     if table.exists() and not table.read_text("utf-8", "replace").startswith(",".join(HEADER)):
         raise CorpusError([f"{table} is there already and no table of pairs; name another folder."])
-    clips = read_table(root / TABLE, labels=SEVEN)
+    clips = read_table(root / CONSTRUCTED, labels=SEVEN)
     if any("face" not in sample.extra for sample in clips):
-        raise CorpusError([f"{root / TABLE} has no column face: which faces its clips show."])
+        raise CorpusError([f"{root / CONSTRUCTED} has no column face: which faces its clips show."])
     rng = np.random.default_rng((seed, faces_per_class))
     parts = {**dict.fromkeys(select_speakers, "validation"), **dict.fromkeys(test_speakers, "test")}
     if lacking := set(parts) - {sample.speaker for sample in clips}:
-        raise CorpusError([f"{root / TABLE} has no clip of {', '.join(sorted(lacking))}."])
+        raise CorpusError([f"{root / CONSTRUCTED} has no clip of {', '.join(sorted(lacking))}."])
     shown = {sample.extra["face"] for sample in clips}
     folder.mkdir(parents=True, exist_ok=True)
     voices = _voices(clips, set(parts))

@@ -14,7 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import ResNetConfig
 
-from claip_emo.corpora.acted_voices import ActedVoice, read_constructed_voices, read_emodb
+from claip_emo.corpora.acted_voices import (
+    CONSTRUCTED,
+    EMODB,
+    RATE_HZ,
+    ActedVoice,
+    read_constructed_voices,
+    read_emodb,
+)
 from claip_emo.corpora.base import CorpusError
 from claip_emo.corpora.voted_faces import read_voted_faces
 from claip_emo.evaluation.zero_shot import embed_labels
@@ -34,8 +41,6 @@ from claip_emo.training.pretrain_samples import FaceSamples, Key, VoiceSamples
 from claip_emo.training.soft_labels import out_of_speaker
 
 EXAMINED_AT_ONCE = 256
-CONSTRUCTED = "constructed/clips.csv"
-EMODB = "voices_emodb.parquet"
 Told = Callable[[str], Callable[[int, int], None]]
 """From what is being done to what is told (done, total)."""
 
@@ -267,6 +272,6 @@ def _heard_by(
 ) -> list[Tensor]:
     heard = []
     for place, voice in enumerate(voices):
-        heard.append(teacher.features(voice.samples, 48_000).half())
+        heard.append(teacher.features(voice.samples, RATE_HZ).half())
         tell(place + 1, len(voices))
     return heard
