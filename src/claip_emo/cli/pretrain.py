@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,9 @@ from claip_emo.cli.options import (
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from claip_emo.corpora.base import OnProgress
+    from claip_emo.training.pretrain_courses import Told
 
 
 def register(app: typer.Typer) -> None:
@@ -99,11 +101,11 @@ def pretrain(
     console.print(f"Train with them: claip-emo train ... {towers}", soft_wrap=True, markup=False)
 
 
-def _tasks(bar: Progress) -> Callable[[str], Callable[[int, int], None]]:
+def _tasks(bar: Progress) -> Told:
     """Return what opens a task of a name and tells it (done, total); one is shown at a time."""
     task = bar.add_task("", total=None, facts="", visible=False)
 
-    def named(description: str) -> Callable[[int, int], None]:
+    def named(description: str) -> OnProgress:
         bar.reset(task, description=description, total=None, visible=True)
         return lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from claip_emo.corpora import ravdess
-from claip_emo.corpora.base import CorpusError, Sample
-from claip_emo.corpora.probe import Progress
+from claip_emo.corpora.base import CorpusError, OnProgress, Sample
 from claip_emo.corpora.table import read_table
 from claip_emo.labels import SEVEN
 from claip_emo.media.container import MediaError
@@ -98,7 +97,7 @@ class ActedVoice:
     samples: NDArray[np.float32]
 
 
-def read_constructed_voices(table: Path, progress: Progress | None = None) -> list[ActedVoice]:
+def read_constructed_voices(table: Path, progress: OnProgress | None = None) -> list[ActedVoice]:
     """Read the sound of clips whose voices are RAVDESS's.
 
     Args:
@@ -127,7 +126,7 @@ def read_constructed_voices(table: Path, progress: Progress | None = None) -> li
     return voices
 
 
-def read_emodb(file: Path, progress: Progress | None = None) -> list[ActedVoice]:
+def read_emodb(file: Path, progress: OnProgress | None = None) -> list[ActedVoice]:
     """Read EmoDB's utterances.
 
     Args:

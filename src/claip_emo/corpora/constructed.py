@@ -10,14 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from claip_emo.corpora.acted_voices import CONSTRUCTED, EMODB, emodb_rows, emodb_spoken
-from claip_emo.corpora.base import Corpus, CorpusError
+from claip_emo.corpora.base import Corpus, CorpusError, OnProgress
 from claip_emo.corpora.table import read_table
 from claip_emo.corpora.voted_faces import read_voted_faces
 from claip_emo.labels import SEVEN
@@ -26,7 +26,6 @@ from claip_emo.whole_files import write_text, written
 
 HEADER = ("path", "label", "audio", "speaker", "split")
 AGREED = 0.6  # share of the votes among the seven classes
-Progress = Callable[[int, int], None]
 Voice = tuple[str, Path]  # speaker, file
 Row = tuple[str, str, str, str, str]
 
@@ -39,7 +38,7 @@ def write_pairs(
     select_speakers: Collection[str] = SELECT_SPEAKERS,
     test_speakers: Collection[str] = TEST_SPEAKERS,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Path:
     """Write faces, voices and the table that pairs them, for ``corpora.table``.
 
@@ -138,7 +137,7 @@ def _write_faces(
     per_class: int,
     shown: Collection[str],
     rng: np.random.Generator,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> list[tuple[Path, str]]:
     """Draw faces that no clip shows and write them; return each with its class."""
     faces = read_voted_faces(root, "train")

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -21,6 +21,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from claip_emo.corpora.base import OnProgress
 from claip_emo.corpora.synthetic_face import EXPRESSIONS, Person, draw_frames
 from claip_emo.corpora.synthetic_voice import MANNERS, RATE_HZ, Phrasing, Voice, speak
 from claip_emo.labels import SEVEN
@@ -33,7 +34,6 @@ DRAWING = 2  # of faces and voices; raise it when they change, so that older cli
 # too; without lookahead and B-frames in none. The same seed must make the same clip.
 H264 = {"preset": "superfast", "bf": "0", "rc-lookahead": "0", "crf": "20", "threads": "1"}
 AAC = {"aac_coder": "fast"}  # the default coder takes longer than all the rest of a clip
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def make_corpus(
     fps: int = 12,
     duration_s: float = 2.0,
     processes: int = 2,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Path:
     """Make a corpus and return its CSV; one that is complete already is returned at once.
 

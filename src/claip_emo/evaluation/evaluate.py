@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from claip_emo.corpora.base import Corpus
+from claip_emo.corpora.base import Corpus, OnProgress
 from claip_emo.data.cache import ClipCache
 from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
 from claip_emo.evaluation import processes
@@ -52,7 +52,7 @@ def predict(
     modalities: Iterable[Modality] | None = None,
     batch_size: int = 8,
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Predictions:
     """Score every clip of a corpus, with both modalities and with each alone (by masking).
 
@@ -84,7 +84,7 @@ def score_corpus(
     modalities: Iterable[Modality] = MODALITIES,
     batch_size: int = 8,
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Predictions:
     """Score every clip of a corpus with whatever turns a batch into scores.
 

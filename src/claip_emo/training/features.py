@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
-from claip_emo.corpora.base import Sample
+from claip_emo.corpora.base import OnProgress, Sample
 from claip_emo.data.cache import picture_settings
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
@@ -170,7 +170,7 @@ def cached_features(
     epochs: int | None = None,
     precision: Precision = "fp32",
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Features:
     """Return the features of a part, computing what is not on disk; a killed run goes on.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.progress import Progress
 from safetensors.torch import load_file
 from transformers import TrainerState
 
-from claip_emo.corpora.base import Corpus, CorpusError
+from claip_emo.corpora.base import Corpus, CorpusError, OnProgress
 from claip_emo.corpora.load import fold_of, load_corpus
 from claip_emo.corpora.published import NAMES
 from claip_emo.data.cache import ClipCache
@@ -193,7 +192,7 @@ def _facts(
 
 
 def _loaded(recipe: Recipe, bar: Progress) -> Corpus:
-    making: list[Callable[[int, int], None]] = []
+    making: list[OnProgress] = []
 
     def progress(done: int, total: int) -> None:
         if not making:

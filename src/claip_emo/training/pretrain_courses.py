@@ -22,7 +22,7 @@ from claip_emo.corpora.acted_voices import (
     read_constructed_voices,
     read_emodb,
 )
-from claip_emo.corpora.base import CorpusError
+from claip_emo.corpora.base import CorpusError, OnProgress
 from claip_emo.corpora.voted_faces import read_voted_faces
 from claip_emo.evaluation.zero_shot import embed_labels
 from claip_emo.labels import SEVEN
@@ -41,7 +41,7 @@ from claip_emo.training.pretrain_samples import FaceSamples, Key, VoiceSamples
 from claip_emo.training.soft_labels import out_of_speaker
 
 EXAMINED_AT_ONCE = 256
-Told = Callable[[str], Callable[[int, int], None]]
+Told = Callable[[str], OnProgress]
 """From what is being done to what is told (done, total)."""
 
 
@@ -268,7 +268,7 @@ def standardised(features: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _heard_by(
-    teacher: AudioTeacher, voices: Sequence[ActedVoice], tell: Callable[[int, int], None]
+    teacher: AudioTeacher, voices: Sequence[ActedVoice], tell: OnProgress
 ) -> list[Tensor]:
     heard = []
     for place, voice in enumerate(voices):
