@@ -13,6 +13,7 @@ from claip_emo.cli.options import (
     SetOption,
     ThreadsOption,
     begin,
+    changed,
     console,
     print_json,
 )
@@ -67,9 +68,8 @@ def pretrain(
     from claip_emo.pretrain_recipe import PretrainRecipe
     from claip_emo.recipe_files import load_recipe
 
-    short = {"data.root": data, "seed": seed}
-    given = [f"{key}={value}" for key, value in short.items() if value is not None]
-    described = load_recipe(recipe, [*(changes or []), *given], PretrainRecipe)
+    overrides = changed(changes, {"data.root": data, "seed": seed})
+    described = load_recipe(recipe, overrides, PretrainRecipe)
     from claip_emo.evaluation.run import progress_bar
     from claip_emo.training.pretrain import pretrain as teach
 
