@@ -56,7 +56,7 @@ def test_matrices_of_the_tower_decay_and_nothing_else(tmp_path, role) -> None:
 def school_of(tmp_path, monkeypatch, losses: dict[str, float]) -> School:
     """Return a school whose losses are so many times the sum of all weights of the head."""
     recipe = recipe_of(tmp_path)
-    school = School(FaceCourse(recipe, tmp_path, told), recipe, tmp_path, told, lambda *_: None)
+    school = School(FaceCourse(recipe, tmp_path), recipe, tmp_path, told, lambda *_: None)
     monkeypatch.setattr(
         school.learner, "losses",
         lambda *_: {name: by * school.learner.head.weight.sum() for name, by in losses.items()},

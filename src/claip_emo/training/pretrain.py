@@ -100,7 +100,7 @@ def pretrain(
             done.append(found)
             continue
         if role == "vision":
-            course: Course = FaceCourse(recipe, root, tell)
+            course: Course = FaceCourse(recipe, root)
         else:
             course = VoiceCourse(recipe, root, tell, teacher=_teacher_of(recipe.voices))
         school = School(course, recipe, out, tell, on_epoch, former=formers.get(role))

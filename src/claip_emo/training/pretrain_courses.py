@@ -71,7 +71,7 @@ class FaceCourse:
     role: Role = "vision"
     teacher_width = 0
 
-    def __init__(self, recipe: PretrainRecipe, root: Path, tell: Told):
+    def __init__(self, recipe: PretrainRecipe, root: Path):
         """Read the faces.
 
         Raises:
