@@ -85,11 +85,11 @@ def made_voices(table: Path, progress=None) -> list[ActedVoice]:
                 )
                 voices.append(
                     ActedVoice(
-                        f"{speaker}-{label}-{take}", speaker, label,
+                        speaker, label,
                         "calm" if label == "neutral" and take else label,
                         "man" if int(speaker[-1]) % 2 else "woman",
                         "strong" if take and label != "neutral" else "normal",
-                        "Kids are talking by the door", "English",
+                        "Kids are talking by the door",
                         (0.3 * tone).astype(np.float32),
                     )
                 )  # fmt: skip

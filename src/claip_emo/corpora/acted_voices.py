@@ -75,25 +75,21 @@ class ActedVoice:
     """An utterance, who acts it, and how.
 
     Attributes:
-        name: of its file, without the ending.
         speaker: ``actor02`` (RAVDESS) or ``emodb03``.
         label: one of ``labels.SEVEN``; None: its manner has no class (boredom).
         manner: the emotion as it was acted; calm counts as neutral in ``label`` and stays here.
         gender: of the speaker.
         intensity: how strongly it was acted; None: nobody says.
         statement: the sentence, without a full stop; a recording may hold only its beginning.
-        language: of the words.
         samples: (samples,) float32 in [-1, 1], mono at 48 kHz, without the silence at both ends.
     """
 
-    name: str
     speaker: str
     label: str | None
     manner: str
     gender: Literal["woman", "man"] | None
     intensity: Literal["normal", "strong"] | None
     statement: str | None
-    language: Literal["English", "German"]
     samples: NDArray[np.float32]
 
 
@@ -201,14 +197,12 @@ def _constructed(sample: Sample) -> ActedVoice:
     if sample.speaker is not None:
         _agree("speaker", sample.speaker, speaker)
     return ActedVoice(
-        name=name,
         speaker=speaker,
         label=label,
         manner=manner,
         gender="man" if int(said["actor"]) % 2 else "woman",
         intensity="strong" if said["intensity"] == "02" else "normal",
         statement=RAVDESS_STATEMENTS.get(said["statement"]),
-        language="English",
         samples=_sound(sample.path),
     )
 
@@ -233,14 +227,12 @@ def emodb_spoken(row: Mapping[str, Any]) -> tuple[str, str, str]:
 def _emodb(row: Mapping[str, Any], sound: Path) -> ActedVoice:
     name, speaker, manner = emodb_spoken(row)
     return ActedVoice(
-        name=name,
         speaker=speaker,
         label=manner if manner in SEVEN else None,
         manner=manner,
         gender=EMODB_GENDERS.get(speaker.removeprefix("emodb")),
         intensity=None,
         statement=EMODB_STATEMENTS.get(name[2:5]),
-        language="German",
         samples=_sound(sound),
     )
 
