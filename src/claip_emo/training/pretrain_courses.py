@@ -185,7 +185,6 @@ class VoiceCourse:
             [voice.speaker for voice in voices],
             len(SEVEN),
             seed=recipe.seed,
-            centred=True,  # each speaks the whole range of emotions
         )
         known = self.samples.targets.sum(dim=1, keepdim=True)
         # A voice without a class stays without: none of the seven is bored.
