@@ -33,8 +33,9 @@ from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import make_detector
 from claip_emo.model.batching import score
 from claip_emo.model.description import Modality
+from claip_emo.model.devices import pick_device
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.precision import PrecisionChoice, pick_device, resolve_precision
+from claip_emo.model.precision import PrecisionChoice, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.stacking import MODALITIES, Scores
 from claip_emo.recipe import DataRecipe
@@ -197,6 +198,7 @@ def evaluate_data(
     Raises:
         CheckpointError: if there is no checkpoint.
         CorpusError: if the corpus cannot be used, or has labels the model does not know.
+        DeviceError: if there is no such device, or it does not compute in the precision.
         LabelError: if model and clips share fewer than two classes.
     """
     processes.join(device)

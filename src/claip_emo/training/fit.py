@@ -30,10 +30,11 @@ from claip_emo.evaluation.zero_shot_run import score_beside
 from claip_emo.media.decode import MediaError
 from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.card import write_card
+from claip_emo.model.devices import pick_device
 from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.parameters import between
-from claip_emo.model.precision import Precision, pick_device, resolve_precision
+from claip_emo.model.precision import Precision, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
 from claip_emo.recipe_files import RecipeError
@@ -97,6 +98,7 @@ def train(
 
     Raises:
         CorpusError: if the corpus cannot be used; nothing has been trained then.
+        DeviceError: if there is no such device.
         RecipeError: if the folder holds a run of another recipe.
         NonFiniteLossError: if the loss diverges.
         Interrupted: after Ctrl-C, when the state has been saved.
