@@ -42,6 +42,7 @@ from benchmarks.gpu_training import (
 from benchmarks.measuring import say
 from benchmarks.models import build
 from claip_emo.model.precision import resolve_precision
+from claip_emo.whole_files import write_text
 
 BATCH = 32  # clips a step, as in the recipes
 LARGEST = 512  # clips; no larger batch is tried
@@ -200,9 +201,7 @@ class Run:
         )
         out: Path = self.options.out
         out.parent.mkdir(parents=True, exist_ok=True)
-        partial = out.with_name(f".{out.name}.partial")
-        partial.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-        partial.replace(out)
+        write_text(out, json.dumps(found, indent=2) + "\n")
         return found
 
 

@@ -170,8 +170,10 @@ class VoicesRecipe(Section):
     """SpecAugment: masks over time, each up to an eighth of it."""
     frequency_masks: int = Field(2, ge=0)
     """SpecAugment: masks over frequency, each up to an eighth of it."""
+    teacher: str | None = None
+    """Folder of a speech encoder that is distilled; `--audio-teacher` sets it."""
     teacher_layer: int = Field(3, ge=0)
-    """Hidden state of the speech encoder (`--audio-teacher`) that is distilled."""
+    """Hidden state of the speech encoder that is distilled."""
     teacher_pooled: float = Field(1.0, ge=0)
     """Weight of the teacher's mean over time as a target."""
     teacher_frames: float = Field(0.5, ge=0)
@@ -222,6 +224,8 @@ class PretrainRecipe(Section):
     faces: FacesRecipe = FacesRecipe()
     voices: VoicesRecipe = VoicesRecipe()
     language: LanguageRecipe = LanguageRecipe()
+    init: str | None = None
+    """Folder of a former pre-training to start the towers from; `--init` sets it."""
     workers: int = Field(1, ge=0)
     """Processes that augment samples."""
     seed: int = 0

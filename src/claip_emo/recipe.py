@@ -159,15 +159,17 @@ class AugmentRecipe(Section):
     """Probability that a clip with face and voice loses one of them; 0 in the paper."""
 
 
-PARTS = ("vision_tower", "audio_tower", "temporal", "head")
+WEIGHT_PARTS = ("vision_tower", "audio_tower", "temporal", "head")
+"""What the names of a model's trained weights begin with."""
 
 
 def _shares(given: object) -> object:
     """Say in one sentence what neither a share nor shares of parts are."""
     shares = list(given.values()) if isinstance(given, dict) else [given]
     numbers = [s for s in shares if isinstance(s, int | float) and 0 <= s <= 1]
-    if len(numbers) < len(shares) or (isinstance(given, dict) and not given.keys() <= {*PARTS}):
-        raise ValueError(f"a share between 0 and 1, or shares of {', '.join(PARTS)}")
+    strange = isinstance(given, dict) and not given.keys() <= {*WEIGHT_PARTS}
+    if len(numbers) < len(shares) or strange:
+        raise ValueError(f"a share between 0 and 1, or shares of {', '.join(WEIGHT_PARTS)}")
     return given
 
 

@@ -60,11 +60,7 @@ def test_without_anything_it_is_a_plain_resize(from_px, to_px) -> None:
     face = rough(from_px)
     way = cv2.INTER_AREA if to_px < from_px else cv2.INTER_CUBIC
     plain = cv2.resize(face, (to_px, to_px), interpolation=way)
-    rng = np.random.default_rng(0)
-    assert np.array_equal(world(to_px)(face, rng), plain)
-    frames = world(to_px).frames_of(face, 3, rng)
-    assert frames.shape == (3, to_px, to_px)
-    assert (frames == plain).all()
+    assert np.array_equal(world(to_px)(face, np.random.default_rng(0)), plain)
 
 
 @pytest.mark.parametrize(
@@ -91,8 +87,6 @@ def test_the_generator_decides_and_the_face_is_left_alone() -> None:
     for seed in range(20):
         one, same = (made(face, np.random.default_rng(seed)) for _ in range(2))
         assert np.array_equal(one, same)
-        clips = [made.frames_of(face, 4, np.random.default_rng(seed)) for _ in range(2)]
-        assert np.array_equal(*clips)
     assert (one.shape, one.dtype, one.flags.c_contiguous) == ((64, 64), np.uint8, True)
     assert len({seen.tobytes() for seen in draws(made, face, 20)}) == 20
     assert np.array_equal(face, kept)
@@ -291,28 +285,3 @@ def test_what_hides_a_face_is_in_the_same_light() -> None:
         scene = np.full((48, 48), 10, np.float32)
         hide(scene, 0.1, 0.2, np.random.default_rng(seed))
         assert scene.max() <= 25.5
-
-
-def test_frames_of_one_face_differ_in_framing_and_noise_alone() -> None:
-    face = smooth()
-    lit = world(brightness=(0.2, 1), gamma=(0.5, 2), side_light=0.5, occlusion=0.5, blur=0.5,
-                rescale=0.5, jpeg=0.5, squeeze=0.3, flip=0.5)  # fmt: skip
-    for seed in range(20):
-        frames = lit.frames_of(face, 4, np.random.default_rng(seed))
-        assert (frames == frames[0]).all()
-    noisy = world(noise=1).frames_of(face, 2, np.random.default_rng(0))
-    assert not np.array_equal(*noisy)
-
-
-def test_frames_of_one_face_drift_smoothly_and_little() -> None:
-    made = world(64, shift=0.1, side=(0.9, 1.1))
-    everywhere = []
-    for seed in range(30):
-        frames = made.frames_of(dot(24, 24), 16, np.random.default_rng(seed))
-        path = np.array([place(frame) for frame in frames])  # (frame, 2)
-        everywhere.append(path - 0.5)
-        assert np.ptp(path, axis=0).max() <= 2 * 0.2 * 0.1 + 0.003
-        assert np.abs(np.diff(path, axis=0)).max() < 0.2 * 0.1 * 2 * np.pi / 15 + 0.002
-        assert np.ptp(path, axis=0).min() > 0.005
-    assert np.abs(everywhere).max() <= 0.1 + 0.003
-    assert np.abs(everywhere).max() > 0.085

@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 
 from claip_emo.corpora.base import Corpus, CorpusError, Sample
-from claip_emo.evaluation.across import (
-    project_corpus,
-    project_predictions,
-    project_scores,
-    projected_scorer,
-)
-from claip_emo.evaluation.predictions import Predictions, PredictionsError, metrics
-from claip_emo.labels import LabelError, LabelSet, project
+from claip_emo.evaluation.across import project_corpus, project_scores, projected_scorer
+from claip_emo.labels import LabelSet, project
 from claip_emo.model.stacking import Scores
 
 MODEL = LabelSet(("anger", "neutral", "calm", "contempt", "joy"))
@@ -56,74 +50,6 @@ def test_all_the_mass_on_a_dropped_class() -> None:
     np.testing.assert_allclose(scores, softmax(np.array([[0.0, 0.0, 1.0]])))
 
 
-def predictions(true: list[str], kinds=("av",)) -> Predictions:
-    rng = np.random.default_rng(1)
-    logits = rng.normal(size=(len(true) * len(kinds), 5))
-    ids = [f"c{i}" for i in range(len(true))] * len(kinds)
-    return Predictions.from_rows(
-        MODEL, ids=ids, paths=ids, folds=[2] * len(ids),
-        modality=[kind for kind in kinds for _ in true], true_labels=true * len(kinds),
-        logits=logits, scores=softmax(logits),
-    )  # fmt: skip
-
-
-def test_predictions_with_the_labels_of_the_clips() -> None:
-    rows = predictions(["anger"] * 6, kinds=("av", "v"))  # what they are labelled with is replaced
-    said = dict(zip(
-        [f"c{i}" for i in range(6)], ["happy", "boredom", "angry", "boredom", "neutral", "happy"],
-        strict=True,
-    ))  # fmt: skip
-    found, told = project_predictions(rows, PROJECTION, said)
-    assert found.labels.names == ("happy", "angry", "neutral")
-    assert sorted(set(found.ids)) == ["c0", "c2", "c4", "c5"]
-    assert len(found) == 8
-    assert [found.labels[i] for i in found.for_modality("v").label_index] == [
-        "happy", "angry", "neutral", "happy",
-    ]  # fmt: skip
-    assert set(found.folds) == {2}
-    # Clips are counted, not rows.
-    assert told["scored"] == 4
-    assert told["excluded"] == {"boredom": 2}
-    assert told["n_excluded"] == 2
-    assert told["dropped"] == ["contempt"]
-    assert told["counts_as"]["calm"] == "neutral"
-    json.dumps(told)
-    naive = {
-        name: np.argmax([s[4], s[0], s[1] + s[2]])
-        for name, kind, s in zip(rows.ids, rows.modality, rows.scores, strict=True)
-        if kind == "av"
-    }
-    assert [naive[n] for n in found.for_modality("av").ids] == list(
-        found.for_modality("av").predicted_index
-    )
-    assert metrics(found)["n"] == 4
-
-
-def test_predictions_with_labels_of_their_own() -> None:
-    rows = predictions(["anger", "calm", "contempt", "joy", "contempt"])
-    found, told = project_predictions(rows, PROJECTION)
-    assert [found.labels[i] for i in found.label_index] == ["angry", "neutral", "happy"]
-    assert told["excluded"] == {"contempt": 2}
-
-
-@pytest.mark.parametrize(
-    ("labels", "error", "says"),
-    [
-        ({"c0": "happy"}, PredictionsError, "no true label for the clip 'c1'"),
-        ({"c0": "happy", "c1": "glad"}, LabelError, "Unknown label 'glad'"),
-        ({"c0": "boredom", "c1": "boredom"}, PredictionsError, "No clip has a label"),
-    ],
-)
-def test_true_labels_that_do_not_fit(labels, error, says: str) -> None:
-    with pytest.raises(error, match=says):
-        project_predictions(predictions(["anger", "joy"]), PROJECTION, labels)
-
-
-def test_predictions_of_another_model() -> None:
-    with pytest.raises(PredictionsError, match="The predictions are over anger"):
-        project_predictions(predictions(["anger"]), project(CLIPS, MODEL))
-
-
 def corpus(*labels: str) -> Corpus:
     return Corpus("made", CLIPS, tuple(
         Sample(f"c{i}", Path(f"c{i}.mp4"), label) for i, label in enumerate(labels)
@@ -135,7 +61,9 @@ def test_clips_that_the_model_does_not_know_are_not_even_read() -> None:
     assert [sample.id for sample in left] == ["c0", "c2"]
     assert left.labels == PROJECTION.labels
     assert left.counts() == {"happy": 1, "angry": 0, "neutral": 1}
-    assert (told["scored"], told["excluded"]) == (2, {"boredom": 2})
+    assert (told["scored"], told["excluded"], told["n_excluded"]) == (2, {"boredom": 2}, 2)
+    assert (told["dropped"], told["counts_as"]["calm"]) == (["contempt"], "neutral")
+    json.dumps(told)
     with pytest.raises(CorpusError, match="both know happy, angry, neutral"):
         project_corpus(corpus("boredom"), PROJECTION)
 

@@ -154,7 +154,7 @@ def test_other_devices_are_the_whole_models(device, tmp_path, monkeypatch) -> No
     saved(tmp_path)
     asked = []
     monkeypatch.setattr(
-        "claip_emo.model.precision.pick_device", lambda name: asked.append(name) or "cpu"
+        "claip_emo.model.devices.pick_device", lambda name: asked.append(name) or "cpu"
     )
     assert isinstance(load_predictor(tmp_path, device), ModelPredictor)
     assert isinstance(load_predictor(tmp_path, "cpu:0"), FoldedModel)

@@ -12,6 +12,7 @@ from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.checkpoint_folder import CheckpointError
 from claip_emo.model.describe import describe_backbone
+from claip_emo.recipe import WEIGHT_PARTS
 
 SMALL = ("tiny", "tiny-clip")
 SIZE = {"tiny": (1, 48), "tiny-clip": (3, 32)}
@@ -89,6 +90,17 @@ def test_a_step_moves_what_it_should_and_nothing_else(name: str, adaptation: str
     else:
         assert [n for n in moved & towers if "running_mean" in n]
     assert {"head.classifier.weight", "temporal.cls_token"} <= moved
+
+
+@pytest.mark.parametrize("adaptation", ["lora", "frozen", "full"])
+@pytest.mark.parametrize("temporal", ["transformer", "mean", "lstm"])
+@pytest.mark.parametrize("fusion", ["concat", "sum", "gated", "cross_attention"])
+def test_what_is_trained_is_of_the_parts_that_a_recipe_names(adaptation, temporal, fusion) -> None:
+    model = build(adaptation=adaptation, temporal=temporal, fusion=fusion)
+    first = {name.partition(".")[0] for name in model.trained_state()}
+    untrained = {"vision_tower", "audio_tower"} if adaptation == "frozen" else set()
+    empty = {"temporal"} if temporal == "mean" else set()
+    assert first == {*WEIGHT_PARTS} - untrained - empty
 
 
 @pytest.mark.parametrize("name", SMALL)

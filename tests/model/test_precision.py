@@ -5,6 +5,7 @@ import torch
 
 from claip_emo.labels import SEVEN
 from claip_emo.model.backbones import configure, resolve
+from claip_emo.model.devices import DeviceError
 from claip_emo.model.precision import best_precision, resolve_precision
 
 
@@ -41,7 +42,7 @@ def test_only_the_towers_that_are_read_decide(monkeypatch) -> None:
 def test_what_cannot_be_is_refused() -> None:
     config = configure(resolve("tiny-clip"), SEVEN)
     assert resolve_precision("int8", "cpu", config) == "int8"
-    with pytest.raises(ValueError, match="int8 is for the CPU only"):
+    with pytest.raises(DeviceError, match="int8 is for the CPU only"):
         resolve_precision("int8", "cuda", config)
     with pytest.raises(ValueError, match="auto, fp32, bf16 or int8"):
         resolve_precision("fp64", "cpu", config)

@@ -19,7 +19,7 @@ from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.towers import DUAL_PREFIX
 from claip_emo.pretrain_recipe import PretrainRecipe
-from claip_emo.recipe_files import parse_recipe
+from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training import pretrain_courses
 from claip_emo.training.first_words import begin_with_words
 from claip_emo.training.pretrain import pretrain
@@ -85,11 +85,11 @@ def made_voices(table: Path, progress=None) -> list[ActedVoice]:
                 )
                 voices.append(
                     ActedVoice(
-                        f"{speaker}-{label}-{take}", speaker, label,
+                        speaker, label,
                         "calm" if label == "neutral" and take else label,
                         "man" if int(speaker[-1]) % 2 else "woman",
                         "strong" if take and label != "neutral" else "normal",
-                        "Kids are talking by the door", "English",
+                        "Kids are talking by the door",
                         (0.3 * tone).astype(np.float32),
                     )
                 )  # fmt: skip
@@ -152,8 +152,12 @@ def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path) -> None:
     recipe = recipe_of(tmp_path, data={"roles": ["vision"]})
     pretrain(recipe, tmp_path / "out", tell=told)
 
-    with pytest.raises(CorpusError, match="other settings; name another --out"):
-        pretrain(recipe.model_copy(update={"seed": 1}), tmp_path / "out", tell=told)
+    changed = recipe.model_copy(update={"seed": 1})
+    with pytest.raises(RecipeError, match=r"it differs in seed\. Name another --out"):
+        pretrain(changed, tmp_path / "out", tell=told)
+    sources = {"audio_teacher": Path("whisper"), "init": Path("former")}
+    with pytest.raises(RecipeError, match=r"it differs in voices\.teacher, init\."):
+        pretrain(recipe, tmp_path / "out", tell=told, **sources)
 
 
 def test_speakers_who_choose_or_test_are_not_trained_on(tmp_path) -> None:
@@ -278,7 +282,7 @@ def test_a_full_disk_keeps_the_last_state_and_a_torn_one_is_named(tmp_path, monk
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="could not be written"):
         pretrain(recipe, out, tell=told)
-    assert not list(out.glob("*.partial"))
+    assert not list(out.glob(".partial*"))
     assert torch.load(out / "vision-state.pt", weights_only=True)["epoch"] == 1
 
     monkeypatch.setattr(torch, "save", save)

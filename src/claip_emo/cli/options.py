@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -144,8 +144,12 @@ def overrides_of(
     backbone: str | None = None,
     seed: int | None = None,
 ) -> list[str]:
-    """Return the changes of a recipe that ``--set`` and its short forms ask for."""
-    short = {"data.root": data, "model.backbone": backbone, "train.seed": seed}
+    """Return the changes of a recipe of ``train`` that ``--set`` and its short forms ask for."""
+    return changed(changes, {"data.root": data, "model.backbone": backbone, "train.seed": seed})
+
+
+def changed(changes: list[str] | None, short: Mapping[str, object]) -> list[str]:
+    """Return ``--set``'s changes and those of short forms: values of keys, None where not given."""
     given = [f"{key}={value}" for key, value in short.items() if value is not None]
     return [*(changes or []), *given]
 

@@ -15,6 +15,7 @@ from claip_emo.cli.options import (
     SeedOption,
     SetOption,
     begin,
+    changed,
     console,
     overrides_of,
     print_json,
@@ -63,11 +64,8 @@ def prepare(
     begin()
     from claip_emo.recipe_files import load_recipe
 
-    given = [] if cache is None else [f"data.cache={cache}"]
-    described = load_recipe(
-        recipe,
-        [*overrides_of(changes, data=data, backbone=backbone, seed=seed), *given],
-    )
+    overrides = overrides_of(changes, data=data, backbone=backbone, seed=seed)
+    described = load_recipe(recipe, changed(overrides, {"data.cache": cache}))
     folder = described.data.cache_folder
     if folder is None:
         hint = f" (./{cache}, if it is called so)" if cache else ""

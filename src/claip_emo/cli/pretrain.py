@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +13,16 @@ from claip_emo.cli.options import (
     SetOption,
     ThreadsOption,
     begin,
+    changed,
     console,
     print_json,
 )
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from claip_emo.corpora.base import OnProgress
+    from claip_emo.training.pretrain_courses import Told
 
 
 def register(app: typer.Typer) -> None:
@@ -65,9 +68,8 @@ def pretrain(
     from claip_emo.pretrain_recipe import PretrainRecipe
     from claip_emo.recipe_files import load_recipe
 
-    short = {"data.root": data, "seed": seed}
-    given = [f"{key}={value}" for key, value in short.items() if value is not None]
-    described = load_recipe(recipe, [*(changes or []), *given], PretrainRecipe)
+    overrides = changed(changes, {"data.root": data, "seed": seed})
+    described = load_recipe(recipe, overrides, PretrainRecipe)
     from claip_emo.evaluation.run import progress_bar
     from claip_emo.training.pretrain import pretrain as teach
 
@@ -99,11 +101,11 @@ def pretrain(
     console.print(f"Train with them: claip-emo train ... {towers}", soft_wrap=True, markup=False)
 
 
-def _tasks(bar: Progress) -> Callable[[str], Callable[[int, int], None]]:
+def _tasks(bar: Progress) -> Told:
     """Return what opens a task of a name and tells it (done, total); one is shown at a time."""
     task = bar.add_task("", total=None, facts="", visible=False)
 
-    def named(description: str) -> Callable[[int, int], None]:
+    def named(description: str) -> OnProgress:
         bar.reset(task, description=description, total=None, visible=True)
         return lambda done, total: bar.update(task, completed=done, total=total)
 

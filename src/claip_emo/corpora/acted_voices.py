@@ -18,13 +18,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from claip_emo.corpora import ravdess
-from claip_emo.corpora.base import CorpusError, Sample
-from claip_emo.corpora.probe import Progress
+from claip_emo.corpora.base import CorpusError, OnProgress, Sample
 from claip_emo.corpora.table import read_table
 from claip_emo.labels import SEVEN
 from claip_emo.media.container import MediaError
 from claip_emo.media.source import open_source
 
+CONSTRUCTED = "constructed/clips.csv"
+EMODB = "voices_emodb.parquet"
+"""Where a folder of data has the clips with RAVDESS's voices, and EmoDB."""
 RATE_HZ = 48_000
 BLOCK_S = 0.02  # in which loudness is measured
 QUIET_DB = -35.0  # below the loudest block: silence, or breath and the noise of the room
@@ -73,29 +75,25 @@ class ActedVoice:
     """An utterance, who acts it, and how.
 
     Attributes:
-        name: of its file, without the ending.
         speaker: ``actor02`` (RAVDESS) or ``emodb03``.
         label: one of ``labels.SEVEN``; None: its manner has no class (boredom).
         manner: the emotion as it was acted; calm counts as neutral in ``label`` and stays here.
         gender: of the speaker.
         intensity: how strongly it was acted; None: nobody says.
         statement: the sentence, without a full stop; a recording may hold only its beginning.
-        language: of the words.
         samples: (samples,) float32 in [-1, 1], mono at 48 kHz, without the silence at both ends.
     """
 
-    name: str
     speaker: str
     label: str | None
     manner: str
     gender: Literal["woman", "man"] | None
     intensity: Literal["normal", "strong"] | None
     statement: str | None
-    language: Literal["English", "German"]
     samples: NDArray[np.float32]
 
 
-def read_constructed_voices(table: Path, progress: Progress | None = None) -> list[ActedVoice]:
+def read_constructed_voices(table: Path, progress: OnProgress | None = None) -> list[ActedVoice]:
     """Read the sound of clips whose voices are RAVDESS's.
 
     Args:
@@ -124,7 +122,7 @@ def read_constructed_voices(table: Path, progress: Progress | None = None) -> li
     return voices
 
 
-def read_emodb(file: Path, progress: Progress | None = None) -> list[ActedVoice]:
+def read_emodb(file: Path, progress: OnProgress | None = None) -> list[ActedVoice]:
     """Read EmoDB's utterances.
 
     Args:
@@ -199,14 +197,12 @@ def _constructed(sample: Sample) -> ActedVoice:
     if sample.speaker is not None:
         _agree("speaker", sample.speaker, speaker)
     return ActedVoice(
-        name=name,
         speaker=speaker,
         label=label,
         manner=manner,
         gender="man" if int(said["actor"]) % 2 else "woman",
         intensity="strong" if said["intensity"] == "02" else "normal",
         statement=RAVDESS_STATEMENTS.get(said["statement"]),
-        language="English",
         samples=_sound(sample.path),
     )
 
@@ -231,14 +227,12 @@ def emodb_spoken(row: Mapping[str, Any]) -> tuple[str, str, str]:
 def _emodb(row: Mapping[str, Any], sound: Path) -> ActedVoice:
     name, speaker, manner = emodb_spoken(row)
     return ActedVoice(
-        name=name,
         speaker=speaker,
         label=manner if manner in SEVEN else None,
         manner=manner,
         gender=EMODB_GENDERS.get(speaker.removeprefix("emodb")),
         intensity=None,
         statement=EMODB_STATEMENTS.get(name[2:5]),
-        language="German",
         samples=_sound(sound),
     )
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from claip_emo.labels import LabelSet
+
+OnProgress = Callable[[int, int], None]
+"""Is told (done, total)."""
 
 PARTS = ("train", "validation", "test")
 PROBLEMS_SHOWN = 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from claip_emo.corpora.base import CorpusError
-from claip_emo.corpora.probe import Progress, probe_all
+from claip_emo.corpora.base import CorpusError, OnProgress
+from claip_emo.corpora.probe import probe_all
 from claip_emo.corpora.published import (
     TOGETHER,
     Counts,
@@ -27,7 +27,7 @@ def check(
     *,
     decode: bool = True,
     processes: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Set a corpus beside its published counts and look at its clips.
 

@@ -10,24 +10,22 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from claip_emo.corpora.acted_voices import emodb_rows, emodb_spoken
-from claip_emo.corpora.base import Corpus, CorpusError
+from claip_emo.corpora.acted_voices import CONSTRUCTED, EMODB, emodb_rows, emodb_spoken
+from claip_emo.corpora.base import Corpus, CorpusError, OnProgress
 from claip_emo.corpora.table import read_table
 from claip_emo.corpora.voted_faces import read_voted_faces
 from claip_emo.labels import SEVEN
 from claip_emo.pretrain_recipe import SELECT_SPEAKERS, TEST_SPEAKERS
+from claip_emo.whole_files import write_text, written
 
-TABLE = "constructed/clips.csv"
-EMODB = "voices_emodb.parquet"
 HEADER = ("path", "label", "audio", "speaker", "split")
 AGREED = 0.6  # share of the votes among the seven classes
-Progress = Callable[[int, int], None]
 Voice = tuple[str, Path]  # speaker, file
 Row = tuple[str, str, str, str, str]
 
@@ -40,7 +38,7 @@ def write_pairs(
     select_speakers: Collection[str] = SELECT_SPEAKERS,
     test_speakers: Collection[str] = TEST_SPEAKERS,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Path:
     """Write faces, voices and the table that pairs them, for ``corpora.table``.
 
@@ -67,13 +65,13 @@ def write_pairs(
     table = folder / "pairs.csv"
     if table.exists() and not table.read_text("utf-8", "replace").startswith(",".join(HEADER)):
         raise CorpusError([f"{table} is there already and no table of pairs; name another folder."])
-    clips = read_table(root / TABLE, labels=SEVEN)
+    clips = read_table(root / CONSTRUCTED, labels=SEVEN)
     if any("face" not in sample.extra for sample in clips):
-        raise CorpusError([f"{root / TABLE} has no column face: which faces its clips show."])
+        raise CorpusError([f"{root / CONSTRUCTED} has no column face: which faces its clips show."])
     rng = np.random.default_rng((seed, faces_per_class))
     parts = {**dict.fromkeys(select_speakers, "validation"), **dict.fromkeys(test_speakers, "test")}
     if lacking := set(parts) - {sample.speaker for sample in clips}:
-        raise CorpusError([f"{root / TABLE} has no clip of {', '.join(sorted(lacking))}."])
+        raise CorpusError([f"{root / CONSTRUCTED} has no clip of {', '.join(sorted(lacking))}."])
     shown = {sample.extra["face"] for sample in clips}
     folder.mkdir(parents=True, exist_ok=True)
     voices = _voices(clips, set(parts))
@@ -91,7 +89,7 @@ def write_pairs(
         )
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([HEADER, *rows])
-    _write(table, text.getvalue().encode())
+    write_text(table, text.getvalue())
     return table
 
 
@@ -127,7 +125,8 @@ def _write_emodb(file: Path, folder: Path) -> list[tuple[str, Voice]]:
     for row, (name, speaker, manner) in zip(rows, spoken, strict=True):
         if manner in SEVEN:
             path = folder / f"{name}{Path(row['name']).suffix}"
-            _write(path, row["audio"])
+            with written(path) as partial:
+                partial.write_bytes(row["audio"])
             found.append((manner, (speaker, path)))
     return found
 
@@ -138,7 +137,7 @@ def _write_faces(
     per_class: int,
     shown: Collection[str],
     rng: np.random.Generator,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> list[tuple[Path, str]]:
     """Draw faces that no clip shows and write them; return each with its class."""
     faces = read_voted_faces(root, "train")
@@ -149,26 +148,17 @@ def _write_faces(
         known = np.flatnonzero(agreed & new & (faces.majority == label))
         drawn += rng.permutation(known)[:per_class].tolist()
     folder.mkdir(exist_ok=True)
-    written = []
+    found = []
     for count, place in enumerate(drawn, 1):
         path = folder / f"{place:05d}.png"  # a name may stand for two faces
-        _write(path, cv2.imencode(".png", faces.pixels[place])[1].tobytes())
-        written.append((path, SEVEN[faces.majority[place]]))
+        with written(path) as partial:
+            partial.write_bytes(cv2.imencode(".png", faces.pixels[place])[1].tobytes())
+        found.append((path, SEVEN[faces.majority[place]]))
         if progress is not None:
             progress(count, len(drawn))
-    return written
+    return found
 
 
 def _relative(path: Path, folder: Path) -> str:
     """Return a path as a table in a folder names it; ``..`` of a link is where the link leads."""
     return Path(os.path.relpath(path.parent.resolve() / path.name, folder.resolve())).as_posix()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

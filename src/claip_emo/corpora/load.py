@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from claip_emo.corpora.base import Corpus, CorpusError, split_off_validation
+from claip_emo.corpora.base import Corpus, CorpusError, OnProgress, split_off_validation
 from claip_emo.corpora.published import NAMES, Place, published, read_fold
 from claip_emo.corpora.synthetic import make_corpus
 from claip_emo.corpora.table import read_table
@@ -25,7 +24,7 @@ def load_corpus(
     seed: int = 0,
     validation: bool = True,
     check_files: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Corpus:
     """Read or make the corpus that a recipe names and divide it into its parts.
 
@@ -74,7 +73,7 @@ def _table(
     root: Path,
     labels: LabelSet | None,
     seed: int,
-    progress: Callable[[int, int], None] | None,
+    progress: OnProgress | None,
     *,
     check_files: bool,
 ) -> Corpus:

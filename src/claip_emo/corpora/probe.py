@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import starmap
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from av.error import FFmpegError
 
-from claip_emo.corpora.base import Sample
+from claip_emo.corpora.base import OnProgress, Sample
 from claip_emo.media.recording import hear
 from claip_emo.media.source import Source, open_source
 from claip_emo.media.weakness import SILENT
@@ -19,7 +19,6 @@ from claip_emo.media.weakness import SILENT
 FEW = 32  # clips up to which starting processes takes longer than opening them here
 CHUNK = 16  # clips handed to a process at once
 HEARD_HZ = 48_000
-Progress = Callable[[int, int], None]
 Files = tuple[Path, Path | None]  # of a clip, and of its sound
 
 
@@ -61,7 +60,7 @@ def probe(path: Path, audio_path: Path | None = None) -> Probe:
 
 
 def probe_all(
-    samples: Sequence[Sample], processes: int | None = None, progress: Progress | None = None
+    samples: Sequence[Sample], processes: int | None = None, progress: OnProgress | None = None
 ) -> dict[str, Probe]:
     """Open clips, each file once though it may be in several folds.
 

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -21,9 +21,11 @@ from pathlib import Path
 import av
 import numpy as np
 
+from claip_emo.corpora.base import OnProgress
 from claip_emo.corpora.synthetic_face import EXPRESSIONS, Person, draw_frames
 from claip_emo.corpora.synthetic_voice import MANNERS, RATE_HZ, Phrasing, Voice, speak
 from claip_emo.labels import SEVEN
+from claip_emo.whole_files import write_text, written
 
 TABLE = "clips.csv"
 SETTINGS = "clips.json"
@@ -32,7 +34,6 @@ DRAWING = 2  # of faces and voices; raise it when they change, so that older cli
 # too; without lookahead and B-frames in none. The same seed must make the same clip.
 H264 = {"preset": "superfast", "bf": "0", "rc-lookahead": "0", "crf": "20", "threads": "1"}
 AAC = {"aac_coder": "fast"}  # the default coder takes longer than all the rest of a clip
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def make_corpus(
     fps: int = 12,
     duration_s: float = 2.0,
     processes: int = 2,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Path:
     """Make a corpus and return its CSV; one that is complete already is returned at once.
 
@@ -171,13 +172,13 @@ def make_corpus(
         return table
     table.unlink(missing_ok=True)
     clips.mkdir(parents=True, exist_ok=True)
-    _write_whole(stored, json.dumps(settings, indent=2) + "\n")
+    write_text(stored, json.dumps(settings, indent=2) + "\n")
     done = len(plans) - len(missing)
     for number, _ in enumerate(_made(clips, missing, processes), start=done + 1):
         if progress is not None:
             progress(number, len(plans))
     train = people - test_people - validation_people
-    _write_whole(table, _table(plans, train, people - test_people))
+    write_text(table, _table(plans, train, people - test_people))
     return table
 
 
@@ -196,13 +197,6 @@ def _stored(path: Path) -> object:
         return None
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write by rename: a file that is there is complete."""
-    partial_path = path.with_name(f"{path.name}.partial")
-    partial_path.write_text(text, encoding="utf-8", newline="")
-    partial_path.replace(path)
-
-
 def _made(clips: Path, plans: list[ClipPlan], processes: int) -> Iterator[None]:
     make = partial(_make, clips)
     if processes <= 1 or len(plans) <= 1:
@@ -213,10 +207,8 @@ def _made(clips: Path, plans: list[ClipPlan], processes: int) -> Iterator[None]:
 
 
 def _make(folder: Path, plan: ClipPlan) -> None:
-    """Make one clip under a temporary name and rename it: a file that is there is complete."""
-    partial_path = folder / f".{plan.name}"
-    make_clip(partial_path, **asdict(plan))
-    partial_path.rename(folder / plan.name)
+    with written(folder / plan.name) as clip:
+        make_clip(clip, **asdict(plan))
 
 
 def _table(plans: list[ClipPlan], train: int, not_test: int) -> str:

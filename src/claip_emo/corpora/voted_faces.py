@@ -11,7 +11,7 @@ import csv
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, cast, get_args
@@ -23,13 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from claip_emo.corpora.base import CorpusError
+from claip_emo.corpora.base import CorpusError, OnProgress
 from claip_emo.labels import SEVEN
 
 logger = logging.getLogger(__name__)
 
 Part = Literal["train", "select", "test", "pairs"]
-Progress = Callable[[int, int], None]
 
 FACES = "faces.parquet"
 VOTES = "face_votes.parquet"  # on the faces of the file above
@@ -123,7 +122,7 @@ def read_voted_faces(root: Path, part: Part) -> VotedFaces:
     return VotedFaces(names, _pixels(root / FACES, names, images), votes[kept])
 
 
-def unpack_faces(root: Path, part: str, folder: Path, progress: Progress | None = None) -> Path:
+def unpack_faces(root: Path, part: str, folder: Path, progress: OnProgress | None = None) -> Path:
     """Write the faces of a part as pictures, with a table that ``corpora.table`` reads.
 
     Each face on whose class the voters agree becomes one PNG in ``folder/part/``; they all are of

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from claip_emo.corpora.base import Sample
-from claip_emo.data.content import Content, Digests, Files, Progress
+from claip_emo.corpora.base import OnProgress, Sample
+from claip_emo.data.content import Content, Digests, Files
 from claip_emo.data.shards import PICTURES, SOUND, DamagedShardError, Shelf, set_aside
 from claip_emo.media.clip import ClipSpec
 from claip_emo.media.decode import MediaError
@@ -73,7 +73,7 @@ class ClipCache:
             "sound": Shelf(_named(folder, "sound", sound_settings(spec)), SOUND),
         }
 
-    def look(self, samples: Iterable[Sample], progress: Progress | None = None) -> None:
+    def look(self, samples: Iterable[Sample], progress: OnProgress | None = None) -> None:
         """Find out what the files of clips hold, and what is there of them.
 
         Args:

@@ -7,18 +7,18 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from claip_emo.corpora.base import OnProgress
 from claip_emo.media.source import IMAGE_SUFFIXES, SOUND_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 Files = tuple[Path, Path | None]  # of a clip, and of its sound
-Progress = Callable[[int, int], None]
 Stats = list[tuple[str, Path, os.stat_result]]  # of each file: its part in the clip, and what it is
 
 DIGEST_BYTES = 20
@@ -60,7 +60,7 @@ class Digests:
         self._known = {stamp.decode(): digest.decode() for stamp, digest in pairs}
 
     def find(
-        self, clips: Sequence[Files], progress: Progress | None = None
+        self, clips: Sequence[Files], progress: OnProgress | None = None
     ) -> dict[Files, Content | OSError]:
         """Return what each clip is, or why its files cannot be read.
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
-from claip_emo.corpora.base import Corpus, CorpusError, Sample
+from claip_emo.corpora.base import Corpus, CorpusError, OnProgress, Sample
 from claip_emo.data.cache import ClipCache
 from claip_emo.data.shards import DamagedShardError
 from claip_emo.media.clip import Clip, ClipSpec, load_clip
@@ -25,8 +25,6 @@ from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector
 from claip_emo.media.recording import Recording, load_recording
 from claip_emo.model.batching import stack
-
-Progress = Callable[[int, int], None]
 
 PAIRING = 0x9A12  # tells the draw of a pair from that of a window
 
@@ -101,7 +99,7 @@ class ClipDataset(Dataset[LabelledClip]):
         return self._labels
 
     def remember(
-        self, *, for_training: bool, threads: int = 2, progress: Progress | None = None
+        self, *, for_training: bool, threads: int = 2, progress: OnProgress | None = None
     ) -> None:
         """Decode every clip once and keep it: recordings for training, else test views.
 

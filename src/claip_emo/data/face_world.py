@@ -36,13 +36,11 @@ BOX = np.array([(1.0, 1.0), (1.0, -1.0), (-1.0, -1.0), (-1.0, 1.0)])
 EYES_Y, MOUTH_Y = 0.38, 0.76  # height of eyes and mouth in a detector's crop
 FRACTION_BITS = 4  # of coordinates in OpenCV's drawing
 TYPICAL_CONTRAST = 54.0  # median deviation of FER2013's faces, in levels
-DRIFT = 0.2  # share of the framing's ranges that frames of one clip drift through
-CYCLES = (0.25, 1.0)  # of the drift, from the first frame to the last
 
 
 @dataclass(frozen=True, slots=True)
 class _Camera:
-    """What lens, sensor and codec do to every frame of a clip."""
+    """What lens, sensor and codec do to a picture."""
 
     motion: Light | None  # kernel of the blur
     defocus_px: float
@@ -92,32 +90,6 @@ class FaceWorld:
         scene = self._scene(face, rng)
         taken = _taken(scene, self._camera(len(face), rng), rng)
         return self._framed(taken, rng.uniform(-1, 1, 4), rng.random() < self.recipe.flip)
-
-    def frames_of(self, face: Grey, count: int, rng: np.random.Generator) -> Grey:
-        """Return the face as several frames of one clip.
-
-        Head, light, occlusion and camera are alike in all frames; the sensor's noise is new in
-        each, and the framing drifts smoothly through up to a fifth of its ranges.
-
-        Args:
-            face: (height, width), uint8 grey.
-            count: number of frames.
-            rng: generator of every draw.
-
-        Returns:
-            (count, S, S), uint8 grey.
-        """
-        scene = self._scene(face, rng)
-        camera = self._camera(len(face), rng)
-        middle = (1 - DRIFT) * rng.uniform(-1, 1, 4)
-        mirrored = rng.random() < self.recipe.flip
-        cycles, phase = rng.uniform(*CYCLES, 4), rng.uniform(0, 1, 4)
-        time = np.linspace(0, 1, count)[:, None]
-        places = middle + DRIFT * np.sin(2 * np.pi * (cycles * time + phase))  # (frame, 4)
-        frames = np.empty((count, self.size_px, self.size_px), np.uint8)
-        for frame, place in zip(frames, places, strict=True):
-            frame[:] = self._framed(_taken(scene, camera, rng), place, mirrored)
-        return frames
 
     def _scene(self, face: Grey, rng: np.random.Generator) -> Light:
         """Turn, light and hide a face; (height, width), in levels of 0 to 255."""

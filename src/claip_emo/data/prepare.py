@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from claip_emo.corpora.base import Sample
+from claip_emo.corpora.base import OnProgress, Sample
 from claip_emo.data.cache import HALVES, ClipCache
-from claip_emo.data.content import Progress
 from claip_emo.data.prepare_clip import Task, begin, make
 
 CLIPS_PER_SHARD = 16
@@ -50,8 +49,8 @@ def prepare(
     samples: Sequence[Sample],
     *,
     workers: int | None = None,
-    looking: Progress | None = None,
-    progress: Progress | None = None,
+    looking: OnProgress | None = None,
+    progress: OnProgress | None = None,
 ) -> Prepared:
     """Prepare what is not in the cache yet.
 
@@ -103,7 +102,7 @@ def _tasks(cache: ClipCache, samples: Iterable[Sample], failed: dict[str, str]) 
 class _Work:
     """Tasks done by processes, one chunk of clips and one shard at a time."""
 
-    def __init__(self, cache: ClipCache, workers: int, progress: Progress | None):
+    def __init__(self, cache: ClipCache, workers: int, progress: OnProgress | None):
         self.made: set[str] = set()
         self.failed: dict[str, str] = {}  # by clip: what may go well the next time
         self.nbytes = 0

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from claip_emo.whole_files import PARTIAL, written
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -32,7 +34,6 @@ except ImportError:  # Windows
 logger = logging.getLogger(__name__)
 
 SUFFIX = ".arrow"
-PARTIAL = ".partial-"
 LEFT_OVER_S = 3600.0  # nobody writes one file for so long: what is older was left by a kill
 SEAL = b"seal"  # metadata of a shard: the checksum of all columns but ``data``
 CLAIMS, CLAIM_DIGITS = "claims", 15  # a file's name; 60 bits are as far as locks reach
@@ -128,7 +129,6 @@ class Shard:
             self._data.close()
 
     def _write(self) -> None:
-        partial = self._folder / f"{PARTIAL}{uuid.uuid4().hex}"
         self._data.flush()
         held = mmap.mmap(self._data.fileno(), 0, access=mmap.ACCESS_READ) if self.nbytes else b""
         columns = []
@@ -141,15 +141,13 @@ class Shard:
                 columns.append(pa.array([row[field.name] for row in self._rows], field.type))
         batch = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         batch = batch.replace_schema_metadata({SEAL: _seal(batch)})
-        try:
-            with partial.open("wb") as out:
-                with pa.ipc.new_file(out, batch.schema) as writer:
-                    writer.write_batch(batch)
-                out.flush()
-                os.fsync(out.fileno())
-            partial.rename(self._folder / f"{uuid.uuid4().hex}{SUFFIX}")
-        finally:
-            partial.unlink(missing_ok=True)
+        shard = self._folder / f"{uuid.uuid4().hex}{SUFFIX}"
+        with (
+            written(shard) as partial,
+            partial.open("wb") as out,
+            pa.ipc.new_file(out, batch.schema) as writer,
+        ):
+            writer.write_batch(batch)
 
 
 class Shelf:

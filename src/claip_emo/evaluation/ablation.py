@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from claip_emo.evaluation.ablation_table import (
 from claip_emo.evaluation.ablation_words import headline, lessons, opening
 from claip_emo.evaluation.baseline import LABEL
 from claip_emo.evaluation.wording import SELECTION, WORDS, duration, points
+from claip_emo.whole_files import write_text, written
 
 TABLE, FIGURE, PAGE = "ablation.csv", "ablation.png", "report.html"
 EXPLAINED = ("WAR", "UAR", "95 % interval")
@@ -39,19 +40,20 @@ def summarise_ablation(out: Path) -> list[dict[str, Any]]:
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    _write_whole(out / TABLE, lambda path: path.write_text(text.getvalue(), "utf-8"))
+    write_text(out / TABLE, text.getvalue())
     marks = _marks(plan, rows)
     shown = ""
     if marks:
         figure = draw(marks, plan["metric"].upper())
-        _write_whole(out / FIGURE, lambda path: save_png(figure, path))
+        with written(out / FIGURE) as partial:
+            save_png(figure, partial)
         shown = to_svg(figure)
     page = (
         _environment()
         .get_template("ablation.html.j2")
         .render(**_content(plan, rows, baseline_row(out)), figure=shown)
     )
-    _write_whole(out / PAGE, lambda path: path.write_text(page, "utf-8"))
+    write_text(out / PAGE, page)
     return rows
 
 
@@ -183,9 +185,3 @@ def size(count: int) -> str:
     if count < 1000:
         return str(count)
     return f"{count / 1e3:.3g} k" if count < 999_500 else f"{count / 1e6:.3g} M"
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    write(partial)
-    partial.replace(path)

@@ -8,7 +8,7 @@ views were averaged it is done to their mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claip_emo.corpora.base import Corpus, CorpusError
-from claip_emo.evaluation.predictions import Predictions, PredictionsError
 from claip_emo.labels import Projection
 from claip_emo.metrics import softmax
 from claip_emo.model.description import Modality
@@ -60,67 +59,6 @@ def projected_scorer(scorer: Scorer, projection: Projection) -> Scorer:
         }
 
     return scores_of
-
-
-def project_predictions(
-    predictions: Predictions,
-    projection: Projection,
-    true_labels: Mapping[str, str] | None = None,
-) -> tuple[Predictions, dict[str, Any]]:
-    """Turn predictions over the model's classes into predictions over those that both have.
-
-    Args:
-        predictions: over the model's classes.
-        projection: from the model's classes to those of the clips.
-        true_labels: the clips' own label of each id; None: the labels of the predictions, which
-            are the model's classes, count as the projection says.
-
-    Returns:
-        The rows that are left, and what a report says of it (the ``projection`` of ``run.json``).
-
-    Raises:
-        PredictionsError: if the predictions are not over the model's classes, a clip has no true
-            label, or no clip is left.
-        LabelError: for a true label that is none of the clips' classes.
-    """
-    if predictions.labels != projection.source:
-        raise PredictionsError(
-            f"The predictions are over {', '.join(predictions.labels)}; the projection is from "
-            f"{', '.join(projection.source)}."
-        )
-    said: dict[str, str] = {}  # the label of each clip: the model's class, or the clips' own
-    for row, name in enumerate(predictions.ids):
-        if true_labels is None:
-            said[name] = predictions.labels[predictions.label_index[row]]
-        elif name in true_labels:
-            said[name] = true_labels[name]
-            projection.target.index_of(said[name])  # raises for what is none of the clips' classes
-        else:
-            raise PredictionsError(f"There is no true label for the clip {name!r}.")
-    of_clip = {
-        name: (projection.counts_as[label] if true_labels is None else label)
-        for name, label in said.items()
-    }
-    shared = projection.labels
-    kept = {name for name, label in of_clip.items() if label in shared}
-    if not kept:
-        raise PredictionsError(
-            f"No clip has a label that the model knows; both know {', '.join(shared)}."
-        )
-    rows = predictions.take([r for r, name in enumerate(predictions.ids) if name in kept])
-    logits, scores = project_scores(rows.logits, rows.scores, projection)
-    projected = Predictions.from_rows(
-        shared,
-        ids=rows.ids,
-        paths=rows.paths,
-        folds=rows.folds,
-        modality=rows.modality,
-        true_labels=[str(of_clip[name]) for name in rows.ids],
-        logits=logits,
-        scores=scores,
-    )
-    gone = [label for name, label in said.items() if name not in kept]
-    return projected, describe_projection(projection, scored=len(kept), excluded=gone)
 
 
 def project_scores(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from claip_emo.corpora.base import Corpus
+from claip_emo.corpora.base import Corpus, OnProgress
 from claip_emo.data.cache import ClipCache
 from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
 from claip_emo.evaluation import processes
@@ -33,11 +33,13 @@ from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import make_detector
 from claip_emo.model.batching import score
 from claip_emo.model.description import Modality
+from claip_emo.model.devices import pick_device
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.precision import PrecisionChoice, pick_device, resolve_precision
+from claip_emo.model.precision import PrecisionChoice, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.stacking import MODALITIES, Scores
 from claip_emo.recipe import DataRecipe
+from claip_emo.whole_files import write_text
 
 THUMBNAIL_PX = 160
 
@@ -51,7 +53,7 @@ def predict(
     modalities: Iterable[Modality] | None = None,
     batch_size: int = 8,
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Predictions:
     """Score every clip of a corpus, with both modalities and with each alone (by masking).
 
@@ -83,7 +85,7 @@ def score_corpus(
     modalities: Iterable[Modality] = MODALITIES,
     batch_size: int = 8,
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Predictions:
     """Score every clip of a corpus with whatever turns a batch into scores.
 
@@ -196,6 +198,7 @@ def evaluate_data(
     Raises:
         CheckpointError: if there is no checkpoint.
         CorpusError: if the corpus cannot be used, or has labels the model does not know.
+        DeviceError: if there is no such device, or it does not compute in the precision.
         LabelError: if model and clips share fewer than two classes.
     """
     processes.join(device)
@@ -312,6 +315,4 @@ def write_thumbnails(folder: Path, predictions: Predictions, dataset: ClipDatase
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -36,9 +36,9 @@ from claip_emo.evaluation.report import (
     surest_mistakes,
     thumbnail_name,
     write_report,
-    write_whole,
 )
 from claip_emo.metrics import summarise
+from claip_emo.whole_files import write_text
 
 FOLDER = re.compile(r"fold-([0-9]+)")
 NEEDED = ("predictions.parquet", "run.json")
@@ -114,7 +114,7 @@ def summarise_folds(out: Path, *, wanted: Sequence[int] | None = None) -> dict[s
     rows.write(out / "predictions.parquet")
     for name, content in (("metrics", scored), ("run", merged), ("folds", summary)):
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        write_whole(out / f"{name}.json", text)
+        write_text(out / f"{name}.json", text)
     _copy_thumbnails(out / "thumbnails", finished, rows)
     write_report(out)
     return summary

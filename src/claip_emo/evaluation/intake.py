@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.progress import Progress, TaskID
 
-from claip_emo.corpora.base import Corpus, CorpusError
+from claip_emo.corpora.base import Corpus, CorpusError, OnProgress
 from claip_emo.corpora.load import fold_of, load_corpus
 from claip_emo.corpora.probe import probe_all
 from claip_emo.corpora.published import NAMES
@@ -36,7 +36,7 @@ def readable(
     corpus: Corpus,
     missing: Literal["error", "skip"],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Corpus:
     """Open every clip, and return those that can be read.
 
@@ -92,7 +92,7 @@ def prepared(
     return _without_unreadable(corpus, missing, done.failed)
 
 
-def rated_task(bar: Progress, description: str) -> Callable[[int, int], None]:
+def rated_task(bar: Progress, description: str) -> OnProgress:
     """Return what tells a bar (done, total): a task that appears when there is something to tell.
 
     Its line of facts is the number of clips per second.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from claip_emo.metrics import (
     uar_of,
     war_of,
 )
+from claip_emo.whole_files import written
 
 MODALITY_NAMES = {"av": "audiovisual", "v": "video", "a": "audio"}
 COLUMNS = ("id", "path", "fold", "modality", "label", "predicted")
@@ -170,7 +170,7 @@ class Predictions:
         return self.take([row for row, kind in enumerate(self.modality) if kind == modality])
 
     def write(self, path: Path) -> None:
-        """Write ``predictions.parquet`` whole: under another name, synced, then renamed."""
+        """Write ``predictions.parquet`` whole."""
         names = self.labels.names
         columns: dict[str, Any] = {
             "id": list(self.ids),
@@ -183,15 +183,8 @@ class Predictions:
         columns |= {f"score_{name}": self.scores[:, place] for place, name in enumerate(names)}
         columns |= {f"logit_{name}": self.logits[:, place] for place, name in enumerate(names)}
         table = pa.table(columns).replace_schema_metadata({"labels": json.dumps(list(names))})
-        partial = path.with_name(f".{path.name}.partial")
-        try:
+        with written(path) as partial:
             pq.write_table(table, partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
 
     @classmethod
     def read(cls, path: Path) -> Predictions:

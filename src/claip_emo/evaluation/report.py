@@ -38,6 +38,7 @@ from claip_emo.evaluation.wording import (
     sentence,
 )
 from claip_emo.metrics import Reliability, reliability
+from claip_emo.whole_files import write_text
 
 MISTAKES = 12
 SCORES_SHOWN = 3
@@ -66,7 +67,7 @@ def write_report(run: Path) -> Path:
     scored = read_json(run / "metrics.json")
     if not _fits(scored, fresh := metrics(predictions)):
         scored = fresh
-        write_whole(run / "metrics.json", json.dumps(fresh, indent=2, ensure_ascii=False) + "\n")
+        write_text(run / "metrics.json", json.dumps(fresh, indent=2, ensure_ascii=False) + "\n")
     content = gather(run, predictions, scored)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -85,9 +86,9 @@ def write_report(run: Path) -> Path:
         "md": _markdown,
         "code": _markdown_code,
     }
-    write_whole(run / "report.tex", report_tex(content))
+    write_text(run / "report.tex", report_tex(content))
     for name in ("report.md", "report.html"):
-        write_whole(run / name, environment.get_template(f"{name}.j2").render(**content))
+        write_text(run / name, environment.get_template(f"{name}.j2").render(**content))
     return run / "report.html"
 
 
@@ -284,13 +285,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under another name, then rename it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
 
 
 def _data_uri(path: Path) -> str:

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 import claip_emo
+from claip_emo.corpora.base import OnProgress
 from claip_emo.model.modeling import ClaipEmoModel
 
 
@@ -65,7 +66,7 @@ def progress_bar(console: Console) -> Iterator[Progress]:
         yield bar
 
 
-def progress_task(bar: Progress, description: str, total: int) -> Callable[[int, int], None]:
+def progress_task(bar: Progress, description: str, total: int) -> OnProgress:
     """Add a task to a bar; return what tells it (done, total)."""
     task = bar.add_task(description, total=total, facts="")
     return lambda done, total: bar.update(task, completed=done, total=total)

@@ -21,7 +21,7 @@ from claip_emo.evaluation.run import describe_run
 from claip_emo.evaluation.zero_shot import FACE_WEIGHT, ZERO_SHOT, ZeroShotModel, roles_of
 from claip_emo.labels import LabelError, LabelSet
 from claip_emo.model.backbones import BackboneError, resolve
-from claip_emo.model.precision import pick_device
+from claip_emo.model.devices import pick_device
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.prompts import TEMPLATES
 from claip_emo.recipe import DataRecipe
@@ -62,6 +62,7 @@ def evaluate_zero_shot(
         CheckpointError: if there is no checkpoint.
         LanguageError: if the towers have no text encoders.
         CorpusError: if the corpus cannot be used, or has other labels than the checkpoint.
+        DeviceError: if there is no such device.
     """
     if (source is None) == (backbone is None) or (labels and source is not None):
         raise ValueError("Zero-shot takes a checkpoint, or a backbone and perhaps labels.")

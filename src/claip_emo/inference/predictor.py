@@ -144,8 +144,8 @@ def load_predictor(
         folded = FoldedModel.of_folder(folder)
         if folded is not None:
             return folded
+    from claip_emo.model.devices import pick_device
     from claip_emo.model.modeling import ClaipEmoModel  # seconds of torch and transformers
-    from claip_emo.model.precision import pick_device
     from claip_emo.model.processing import ClaipEmoProcessor
 
     tell_torch()

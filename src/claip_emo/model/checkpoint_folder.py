@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from claip_emo.hub import reachable
+from claip_emo.whole_files import sync
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,14 +126,14 @@ def written_whole(target: Path) -> Iterator[Path]:
     try:
         yield partial
         for path in sorted(partial.rglob("*")):  # folders as well: they hold the names
-            _sync(path)
+            sync(path)
         partial.chmod(0o755)
-        _sync(partial)
+        sync(partial)
         shutil.rmtree(former, ignore_errors=True)
         if target.exists():
             target.rename(former)
         partial.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
         shutil.rmtree(former, ignore_errors=True)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -175,14 +176,6 @@ def copy_checkpoint(
         copy = target / path.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         (weights if path.suffix == WEIGHTS else shutil.copyfile)(path, copy)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from claip_emo.recipe_files import RecipeError, parse_recipe
 from claip_emo.training.cells import Ablation, Cell, as_text, value_of
 from claip_emo.training.fit import train
 from claip_emo.training.folds import finished
+from claip_emo.whole_files import write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,5 @@ def _write(out: Path, described: dict[str, Any]) -> None:
     if not processes.is_first():
         return
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / f".{PLAN}.partial"
-    partial.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    partial.replace(out / PLAN)
+    write_text(out / PLAN, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
     summarise_ablation(out)

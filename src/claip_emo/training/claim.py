@@ -7,13 +7,14 @@ from typing import Any
 
 import yaml
 
-from claip_emo.recipe import Recipe
+from claip_emo.recipe import Section
 from claip_emo.recipe_files import RecipeError, parse_recipe
+from claip_emo.whole_files import write_text
 
 RECIPE = "recipe.yaml"
 
 
-def refuse_another(recipe: Recipe, out: Path) -> None:
+def refuse_another(recipe: Section, out: Path) -> None:
     """Check that a folder which holds a run holds one of this recipe.
 
     Raises:
@@ -21,7 +22,7 @@ def refuse_another(recipe: Recipe, out: Path) -> None:
     """
     path = out / RECIPE
     if path.is_file():
-        former = parse_recipe(yaml.safe_load(path.read_text("utf-8")), str(path))
+        former = parse_recipe(yaml.safe_load(path.read_text("utf-8")), str(path), type(recipe))
         differ = _differences(former.model_dump(), recipe.model_dump())
         if differ:
             raise RecipeError(
@@ -40,12 +41,7 @@ def claim(text: str, out: Path) -> bool:
     if path.is_file():
         return False
     out.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, "utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, text)
     return True
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
-from claip_emo.corpora.base import Sample
+from claip_emo.corpora.base import OnProgress, Sample
 from claip_emo.data.cache import picture_settings
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation import processes
@@ -34,6 +34,7 @@ from claip_emo.model.towers import towers_of
 from claip_emo.recipe import Recipe
 from claip_emo.recipe_files import RecipeError
 from claip_emo.training.views import NOTHING, ClipViews, Views
+from claip_emo.whole_files import written
 
 FEATURES = "features"  # a folder of the resumable state
 FRAMES_AT_ONCE, SOUNDS_AT_ONCE = 64, 8  # through a tower
@@ -169,7 +170,7 @@ def cached_features(
     epochs: int | None = None,
     precision: Precision = "fp32",
     workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: OnProgress | None = None,
 ) -> Features:
     """Return the features of a part, computing what is not on disk; a killed run goes on.
 
@@ -218,9 +219,8 @@ def cached_features(
     for start in missing:
         clips = told(loader, len(_clips(start, dataset)))
         shard = encode(model, processor, clips, precision, mirrored)
-        partial = paths[start].with_suffix(".partial")
-        save_file(shard, partial)
-        partial.replace(paths[start])
+        with written(paths[start]) as partial:
+            save_file(shard, partial)
     processes.wait()
     return Features(load_file(path) for path in paths.values())
 

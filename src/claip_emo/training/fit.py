@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.progress import Progress
 from safetensors.torch import load_file
 from transformers import TrainerState
 
-from claip_emo.corpora.base import Corpus, CorpusError
+from claip_emo.corpora.base import Corpus, CorpusError, OnProgress
 from claip_emo.corpora.load import fold_of, load_corpus
 from claip_emo.corpora.published import NAMES
 from claip_emo.data.cache import ClipCache
@@ -31,10 +30,11 @@ from claip_emo.evaluation.zero_shot_run import score_beside
 from claip_emo.media.decode import MediaError
 from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.card import write_card
+from claip_emo.model.devices import pick_device
 from claip_emo.model.language import store_language
 from claip_emo.model.modeling import ClaipEmoModel
 from claip_emo.model.parameters import between
-from claip_emo.model.precision import Precision, pick_device, resolve_precision
+from claip_emo.model.precision import Precision, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
 from claip_emo.recipe_files import RecipeError
@@ -54,6 +54,7 @@ from claip_emo.training.features import features_of, forget
 from claip_emo.training.initial import initial_model
 from claip_emo.training.parts import part_problems, part_warnings
 from claip_emo.training.trainer import BEST, STATE, TRAINED, ClaipEmoTrainer, newest_checkpoint
+from claip_emo.whole_files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ def train(
 
     Raises:
         CorpusError: if the corpus cannot be used; nothing has been trained then.
+        DeviceError: if there is no such device.
         RecipeError: if the folder holds a run of another recipe.
         NonFiniteLossError: if the loss diverges.
         Interrupted: after Ctrl-C, when the state has been saved.
@@ -193,7 +195,7 @@ def _facts(
 
 
 def _loaded(recipe: Recipe, bar: Progress) -> Corpus:
-    making: list[Callable[[int, int], None]] = []
+    making: list[OnProgress] = []
 
     def progress(done: int, total: int) -> None:
         if not making:
@@ -236,10 +238,8 @@ def _keep_left_out(whole: Corpus, corpus: Corpus, path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {sample.id for sample in corpus.samples}
-    partial = path.with_name(f".{path.name}.partial")
     gone = [sample.id for sample in whole.samples if sample.id not in kept]
-    partial.write_text(json.dumps(gone) + "\n", "utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(gone) + "\n")
 
 
 def _check_parts(recipe: Recipe, parts: dict[str, Corpus]) -> None:

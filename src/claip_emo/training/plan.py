@@ -20,8 +20,9 @@ from claip_emo.corpora.published import published
 from claip_emo.evaluation import processes
 from claip_emo.labels import SEVEN, LabelSet
 from claip_emo.model.backbones import missing_files, resolve
+from claip_emo.model.devices import pick_device
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.precision import Precision, pick_device, resolve_precision
+from claip_emo.model.precision import Precision, resolve_precision
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.recipe import Recipe
 from claip_emo.training.features import features_of
@@ -51,6 +52,7 @@ def plan(recipe: Recipe, folds: Sequence[int] = (), device: str = "auto") -> dic
         is known they are None.
 
     Raises:
+        DeviceError: if there is no such device.
         RecipeError: if features are to be cached that would not stay the same.
     """
     features = features_of(recipe)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,18 +28,13 @@ from claip_emo.model.checkpoint_folder import is_failed_write, written_whole
 from claip_emo.model.precision import has_bf16
 from claip_emo.model.prompts import Role
 from claip_emo.model.towers import DUAL_PREFIX
-from claip_emo.pretrain_recipe import FacesRecipe, PretrainRecipe
+from claip_emo.pretrain_recipe import FacesRecipe, PretrainRecipe, VoicesRecipe
 from claip_emo.training.audio_teacher import AudioTeacher
-from claip_emo.training.claim import RECIPE, claim
+from claip_emo.training.claim import claim, refuse_another
 from claip_emo.training.pretrain_courses import Course, FaceCourse, Told, VoiceCourse, language_of
-from claip_emo.training.pretrain_network import (
-    Former,
-    Learner,
-    Lesson,
-    former_of,
-    logit_adjustment,
-)
+from claip_emo.training.pretrain_network import Former, Learner, Lesson, former_of, logit_adjustment
 from claip_emo.training.pretrain_samples import Key, Shuffled
+from claip_emo.whole_files import written
 
 STATE, HISTORY, METRICS = "state.pt", "history.jsonl", "metrics.json"
 WARM_UP = 0.05  # of all steps
@@ -74,30 +68,31 @@ def pretrain(
     Args:
         recipe: data, towers, lessons.
         out: folder of the run.
-        audio_teacher: folder of a speech encoder that teaches the audio tower; None: nobody does.
+        audio_teacher: folder of a speech encoder that teaches the audio tower; the recipe's own
+            unless it is given. Without any nobody does.
         init: folder of a former pre-training whose towers and text encoders this one begins with;
-            None: all begins at random. It must stay there until this one is done.
+            the recipe's own unless it is given. It must stay there until this one is done; without
+            any all begins at random.
         tell: from what is being done to what is told (done, total).
         on_epoch: told each line of the history.
 
     Raises:
-        CorpusError: if faces or voices cannot be read, or ``out`` holds another pre-training.
+        CorpusError: if faces or voices cannot be read.
+        RecipeError: if ``out`` holds a pre-training of another recipe.
         TeacherError: if the speech encoder cannot be read.
         BackboneError: if the towers to begin with cannot be read, or are of other sizes.
     """
     if recipe.data.root is None:
         raise CorpusError(["Name the folder of faces and voices with --data DIR (data.root)."])
-    root, described = Path(recipe.data.root), recipe.to_yaml() + f"# teacher: {audio_teacher}\n"
-    described += f"# init: {init}\n" if init else ""
-    kept = out / RECIPE
-    if kept.is_file() and kept.read_text("utf-8") != described:
-        raise CorpusError([f"{out} holds a pre-training with other settings; name another --out."])
+    root = Path(recipe.data.root)
+    recipe = _with_sources(recipe, audio_teacher, init)
+    refuse_another(recipe, out)
     finished = {role: _finished(role, out / role) for role in recipe.data.roles}
     settings = {"vision": recipe.faces, "audio": recipe.voices}
     formers = {
-        role: former_of(init / role, role, settings[role].tower, recipe.language)
+        role: former_of(Path(recipe.init) / role, role, settings[role].tower, recipe.language)
         for role in recipe.data.roles
-        if init is not None and finished[role] is None
+        if recipe.init is not None and finished[role] is None
     }
     done = []
     for role, found in finished.items():
@@ -105,16 +100,30 @@ def pretrain(
             done.append(found)
             continue
         if role == "vision":
-            course: Course = FaceCourse(recipe, root, tell)
+            course: Course = FaceCourse(recipe, root)
         else:
-            layer = recipe.voices.teacher_layer
-            teacher = AudioTeacher.from_folder(audio_teacher, layer) if audio_teacher else None
-            course = VoiceCourse(recipe, root, tell, teacher=teacher)
+            course = VoiceCourse(recipe, root, tell, teacher=_teacher_of(recipe.voices))
         school = School(course, recipe, out, tell, on_epoch, former=formers.get(role))
         # Only what begins claims the folder: a slip in the command does not.
-        claim(described, out)
+        claim(recipe.to_yaml(), out)
         done.append(school.teach(out / role))
     return done
+
+
+def _with_sources(
+    recipe: PretrainRecipe, audio_teacher: Path | None, init: Path | None
+) -> PretrainRecipe:
+    """Note in a recipe which folders it begins with and is taught by."""
+    teacher = recipe.voices.teacher if audio_teacher is None else str(audio_teacher)
+    start = recipe.init if init is None else str(init)
+    taught = recipe.voices.model_copy(update={"teacher": teacher})
+    return recipe.model_copy(update={"voices": taught, "init": start})
+
+
+def _teacher_of(voices: VoicesRecipe) -> AudioTeacher | None:
+    if voices.teacher is None:
+        return None
+    return AudioTeacher.from_folder(Path(voices.teacher), voices.teacher_layer)
 
 
 def _finished(role: Role, folder: Path) -> Pretrained | None:
@@ -234,13 +243,11 @@ class School:
             "best": self.best,
             "best_weights": self.best_weights,
         }
-        partial = self.state.with_suffix(".partial")
         try:
-            torch.save(state, partial)
-            os.replace(partial, self.state)
-        except Exception as error:
-            partial.unlink(missing_ok=True)
-            if isinstance(error, RuntimeError) and is_failed_write(error):  # torch's full disk
+            with written(self.state) as partial:
+                torch.save(state, partial)
+        except RuntimeError as error:
+            if is_failed_write(error):  # torch's full disk
                 raise OSError(
                     errno.ENOSPC, "the file could not be written completely", str(self.state)
                 ) from error

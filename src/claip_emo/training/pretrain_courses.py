@@ -14,8 +14,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import ResNetConfig
 
-from claip_emo.corpora.acted_voices import ActedVoice, read_constructed_voices, read_emodb
-from claip_emo.corpora.base import CorpusError
+from claip_emo.corpora.acted_voices import (
+    CONSTRUCTED,
+    EMODB,
+    RATE_HZ,
+    ActedVoice,
+    read_constructed_voices,
+    read_emodb,
+)
+from claip_emo.corpora.base import CorpusError, OnProgress
 from claip_emo.corpora.voted_faces import read_voted_faces
 from claip_emo.evaluation.zero_shot import embed_labels
 from claip_emo.labels import SEVEN
@@ -34,9 +41,7 @@ from claip_emo.training.pretrain_samples import FaceSamples, Key, VoiceSamples
 from claip_emo.training.soft_labels import out_of_speaker
 
 EXAMINED_AT_ONCE = 256
-CONSTRUCTED = "constructed/clips.csv"
-EMODB = "voices_emodb.parquet"
-Told = Callable[[str], Callable[[int, int], None]]
+Told = Callable[[str], OnProgress]
 """From what is being done to what is told (done, total)."""
 
 
@@ -66,7 +71,7 @@ class FaceCourse:
     role: Role = "vision"
     teacher_width = 0
 
-    def __init__(self, recipe: PretrainRecipe, root: Path, tell: Told):
+    def __init__(self, recipe: PretrainRecipe, root: Path):
         """Read the faces.
 
         Raises:
@@ -180,7 +185,6 @@ class VoiceCourse:
             [voice.speaker for voice in voices],
             len(SEVEN),
             seed=recipe.seed,
-            centred=True,  # each speaks the whole range of emotions
         )
         known = self.samples.targets.sum(dim=1, keepdim=True)
         # A voice without a class stays without: none of the seven is bored.
@@ -263,10 +267,10 @@ def standardised(features: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _heard_by(
-    teacher: AudioTeacher, voices: Sequence[ActedVoice], tell: Callable[[int, int], None]
+    teacher: AudioTeacher, voices: Sequence[ActedVoice], tell: OnProgress
 ) -> list[Tensor]:
     heard = []
     for place, voice in enumerate(voices):
-        heard.append(teacher.features(voice.samples, 48_000).half())
+        heard.append(teacher.features(voice.samples, RATE_HZ).half())
         tell(place + 1, len(voices))
     return heard

@@ -31,13 +31,16 @@ def out_of_speaker(
     *,
     folds: int = 5,
     seed: int = 0,
-    centred: bool = False,
 ) -> Tensor:
     """Return probabilities of each voice by a reader of the voices of other speakers.
 
     Speakers are divided into folds; a multinomial logistic regression on standardised features
     reads each fold after it was trained on the others. Of several strengths of the L2 penalty, the
     one whose readers have the lowest log loss on the folds that they read is taken, for all alike.
+
+    Each speaker's mean is subtracted first. It takes away how somebody always sounds, and with it
+    the balance of the speaker's classes: each is to speak the whole range. Of acted voices read by
+    Whisper's third layer, 0.79 are read rightly without, 0.86 with.
 
     Args:
         features: (voice, width).
@@ -46,9 +49,6 @@ def out_of_speaker(
         classes: number of classes.
         folds: parts of the speakers, at most one a speaker.
         seed: of their division; it depends on nothing else but the speakers' names and classes.
-        centred: whether each speaker's mean is subtracted from the speaker's features first. It
-            takes away how somebody always sounds, and with it the balance of the speaker's classes.
-            Of acted voices read by Whisper's third layer, 0.79 are read rightly without, 0.86 with.
 
     Returns:
         (voice, classes), float32; rows sum to 1.
@@ -62,8 +62,7 @@ def out_of_speaker(
     truth = torch.tensor([-1 if label is None else label for label in labels])
     known = truth >= 0
     fold = _divide(labels, speakers, classes, folds, seed)
-    if centred:
-        features = _centre(features, speakers)
+    features = _centre(features, speakers)
     readings = torch.zeros(len(STRENGTHS), len(features), classes, dtype=torch.float64)
     for number in range(int(fold.max()) + 1):
         heard = fold == number
