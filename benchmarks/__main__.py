@@ -15,7 +15,8 @@ from benchmarks import machine
 from benchmarks.claim import Claim, Options
 
 NAMES = (
-    "evaluate", "train_step", "loader", "bf16", "predict", "timeline", "scaling", "startup", "prepare",
+    "evaluate", "train_step", "loader", "bf16", "predict", "timeline", "scaling", "startup",
+    "prepare",
 )  # fmt: skip
 
 

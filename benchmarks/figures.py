@@ -169,6 +169,22 @@ def _predict(axes: np.ndarray, result: Result) -> None:
     axes[1].set_title("A folder, and int8")
 
 
+def _timeline(axes: np.ndarray, result: Result) -> None:
+    parts = ("decoding", "face detection", "towers")
+    for axis, (name, found) in zip(axes, result["details"]["models"].items(), strict=False):
+        left = 0.0
+        for part, colour in zip(parts, (OTHER, THIRD, OURS), strict=True):
+            seconds = found["times"][part]["median_s"]
+            axis.barh(0, seconds, left=left, color=colour, label=f"{part}, {seconds:.0f} s")
+            left += seconds
+        whole = found["times"]["whole"]["median_s"]
+        axis.barh(1, whole, color="#444444", label=f"timeline, {whole:.0f} s")
+        axis.set_yticks((0, 1), ("each alone", "timeline"))
+        axis.invert_yaxis()
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize=7)
+        axis.set_title(f"{name}: seconds")
+
+
 def _scaling(axes: np.ndarray, result: Result) -> None:
     rows = result["details"]["many"]
     done = [row["clips"] for row in rows]
@@ -225,6 +241,7 @@ FIGURES: dict[str, tuple[Plot, int, tuple[float, float]]] = {
     "loader": (_loader, 2, (8, 2)),
     "bf16": (_bf16, 2, (9, 3.4)),
     "predict": (_predict, 2, (9, 2.2)),
+    "timeline": (_timeline, 2, (9, 2.2)),
     "scaling": (_scaling, 2, (9, 3)),
     "startup": (_startup, 2, (9, 1.3)),
     "prepare": (_prepare, 1, (6, 1.3)),
