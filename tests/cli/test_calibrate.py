@@ -77,16 +77,21 @@ def test_a_copy_is_judged_on_another_table(command, run_folder, clips, tmp_path)
     fitting = part_of(clips, tmp_path / "fit.csv", lambda row: row["split"] != "test")
     judging = part_of(clips, tmp_path / "judge.csv", lambda row: row["split"] == "test")
     out = tmp_path / "told"
-    done = command(*ask(run_folder, fitting, "--held-out", judging, "--out", out,
-                        "--modality", "audio", "--abstain-target", "1"))  # fmt: skip
+    both_and_voices = ("--modality", "audio", "--modality", "av")
+    done = command(
+        *ask(run_folder, fitting, "--held-out", judging, "--out", out, *both_and_voices),
+        "--abstain-target", "1",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1 -> " in done.stdout
     assert str(out / "calibration" / "calibration.html") in done.stderr
     found = json.loads((out / "calibration" / "calibration.json").read_text())
-    ((there, part),) = found["modalities"].items()
-    assert (there, part["fitted_on"], part["judged_on"]) == ("a", 21, 7)
+    assert list(found["modalities"]) == ["av", "a"]
+    parts = found["modalities"].values()
+    assert {(part["fitted_on"], part["judged_on"]) for part in parts} == {(21, 7)}
     config = json.loads((out / "config.json").read_text())
-    assert config["temperature"] == {"av": 1.0, "v": 1.0, "a": part["temperature"]["after"]}
+    after = {there: part["temperature"]["after"] for there, part in found["modalities"].items()}
+    assert config["temperature"] == {**after, "v": 1.0}
     assert before == {path: path.read_bytes() for path in before}
 
 

@@ -72,9 +72,10 @@ def calibrate(
         ),
     ] = None,
     modality: Annotated[
-        ModalityOption | None,
+        list[ModalityOption] | None,
         typer.Option(
-            "--modality", help="Fit scores of both, faces or voices only; default: each it reads."
+            "--modality",
+            help="Fit scores of both, of faces or of voices only; may stand often; default: all.",
         ),
     ] = None,
     abstain_target: Annotated[
@@ -102,8 +103,7 @@ def calibrate(
 ) -> None:
     """Fit how sure a model may be, and below which score it had better not answer.
 
-    A temperature for face and voice, and for each alone, is fitted on labelled clips and stored in
-    the checkpoint. The report shows calibration before and after, on clips that had no part in it.
+    Temperatures for both and each alone go into the checkpoint; the report is of clips held out.
     """
     begin(threads)
     from claip_emo.evaluation.calibrate import calibrate as fit_and_store
@@ -116,7 +116,7 @@ def calibrate(
             DataRecipe(root=table, missing=missing.value),
             split=split,
             held_out=held_out,
-            modality=MASKS[modality.value] if modality else None,
+            modalities=[MASKS[one.value] for one in modality] if modality else None,
             abstain_target=abstain_target,
             out=out,
             report=report,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def calibrate(
     *,
     split: str | None = None,
     held_out: str | None = None,
-    modality: Modality | None = None,
+    modalities: Sequence[Modality] | None = None,
     abstain_target: float = 0.9,
     out: Path | None = None,
     report: Path | None = None,
@@ -75,7 +76,8 @@ def calibrate(
         split: part of the table to fit on; None: every row.
         held_out: part of the table, or another table, to judge on; None: each clip is judged by
             what was fitted on the other folds.
-        modality: fit that of both, of faces or of voices only; None: all that the model reads.
+        modalities: what is fitted of ``av``, ``v`` and ``a``, the others stay as they are; None:
+            all that the model reads.
         abstain_target: how many of the answers are to be right, between 0 and 1.
         out: folder of a calibrated copy, written whole or not at all; None: the checkpoint's
             configuration is rewritten in place.
@@ -102,7 +104,7 @@ def calibrate(
         folder = resolve(source)
         _check_target(source, folder, out)
         model = ClaipEmoModel.from_pretrained(folder).to(pick_device(device))
-        wanted = _wanted(model.config, modality)
+        wanted = _wanted(model.config, modalities)
         processor = ClaipEmoProcessor.from_pretrained(folder)
         corpora = _corpora(data, split, held_out, model.config.label_set)
         detector = None
@@ -134,20 +136,18 @@ def calibrate(
     return found
 
 
-def _wanted(config: Described, modality: Modality | None) -> tuple[Modality, ...]:
-    """Return what is fitted.
+def _wanted(config: Described, asked: Sequence[Modality] | None) -> tuple[Modality, ...]:
+    """Return what is fitted, in the order in which it is shown.
 
     Raises:
         ModalityError: if the model does not read it.
     """
-    if modality is None:
-        return config.modalities
-    if modality not in config.modalities:
+    if unread := set(asked or ()) - set(config.modalities):
         raise ModalityError(
             f"This model reads {READS[config.modality]} only; it has no scores of "
-            f"{READS[modality]}."
+            f"{READS[min(unread)]}."
         )
-    return (modality,)
+    return tuple(there for there in config.modalities if there in (asked or config.modalities))
 
 
 def _check_target(source: str | Path | None, folder: Path, out: Path | None) -> None:
