@@ -63,7 +63,11 @@ mini: $(READY)
 	  --set data.pairs=redrawn --set data.cache=memory --out runs/mini
 	$(BIN)/claip-emo corpus faces $(DATA) --part select --out runs/mini-faces
 	$(BIN)/claip-emo prior --model runs/mini --modality video --table runs/mini-faces/select.csv \
-	  --war-weight 0.8 --calibrate --face-detector none --out runs/mini-told
+	  --war-weight 0.8 --face-detector none --out runs/mini-told
+	$(BIN)/claip-emo calibrate --model runs/mini-told --modality video \
+	  --table runs/mini-faces/select.csv --face-detector none
+	$(BIN)/claip-emo calibrate --model runs/mini-told --modality av --modality audio \
+	  --table runs/mini-pairs/pairs.csv --split validation --face-detector none
 	$(BIN)/claip-emo export --model runs/mini-told --half --card docs/model-card.md \
 	  --licence LICENSE-mini --out src/claip_emo/mini
 	@echo "docs/model-card.md tells of former weights until their figures are in it:"

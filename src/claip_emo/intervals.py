@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from claip_emo.metrics import Floats, Integers, class_columns
 
 Statistic = Callable[[Floats], Floats]
-"""Confusion matrices (resample, class, class) -> (resample,), as ``war_of`` and ``uar_of``."""
+"""Confusion matrices (resample, class, class) -> (resample,), as ``war_of`` and ``uar_of``; or
+means of columns (resample, column) -> (resample,)."""
 
 
 NORMAL_95 = 1.959964  # deviations on either side that hold 95 % of a normal distribution
@@ -96,6 +97,73 @@ def bootstrap_difference(
     cells = [columns[0] * classes + said for said in columns[1:]]
     drawn = _resampled(cells, classes, groups, resamples, seed)
     return _percentiles([statistic(one) - statistic(other) for one, other in drawn], level)
+
+
+def interval_of_means(
+    rows: ArrayLike,
+    statistic: Statistic,
+    *,
+    groups: Sequence[object] | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the interval of a statistic of the means of columns, over resampled clips or groups.
+
+    A calibration error takes the noise of its bins for miscalibration, and redrawing adds noise:
+    the redraws lie above the error that they are made of. The percentiles are moved back by as
+    much as the mean of the redraws lies beside the statistic of the clips themselves.
+
+    Args:
+        rows: (clip, column).
+        statistic: means (resample, column) -> (resample,).
+        groups: (clip,), such as the speaker of each clip: whole groups are drawn.
+        resamples: number of draws.
+        level: of confidence.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if there are no clips, or for fewer than two groups.
+    """
+    values = np.asarray(rows, np.float64)
+    if values.ndim != 2 or not len(values):
+        raise ValueError(f"rows must be (clip, column), not {values.shape}.")
+    if resamples < 1:
+        raise ValueError("resamples are at least 1.")
+    if groups is None:
+        sums, sizes = values, np.ones(len(values))
+    else:
+        sums, sizes = _sums_by_group(values, groups)
+    rng, units = np.random.default_rng(seed), len(sizes)
+    drawn = []
+    for start in range(0, resamples, RESAMPLES_AT_ONCE):
+        part = min(RESAMPLES_AT_ONCE, resamples - start)
+        weights = _times_drawn(rng.integers(units, size=(part, units)))  # (part, unit)
+        drawn.append(statistic(weights @ sums / (weights @ sizes)[:, None]))
+    found = np.concatenate(drawn)
+    found = found[np.isfinite(found)]  # a share of nothing is none
+    own = statistic(values.mean(axis=0, keepdims=True))[0]
+    return _percentiles([found - (found.mean() - own)], level)
+
+
+def _times_drawn(drawn: Integers) -> Floats:
+    """Count how often each unit is in each row of draws (resample, unit)."""
+    rows, units = drawn.shape
+    place = drawn + units * np.arange(rows)[:, None]
+    counts = np.bincount(place.ravel(), minlength=rows * units)
+    return counts.reshape(rows, units).astype(np.float64)
+
+
+def _sums_by_group(values: Floats, groups: Sequence[object]) -> tuple[Floats, Floats]:
+    """Add up the rows (clip, column) of each group; return the sums and the groups' sizes."""
+    if len(groups) != len(values):
+        raise ValueError(f"{len(values)} rows and {len(groups)} groups: they must be as many.")
+    names, of_clip = np.unique([str(group) for group in groups], return_inverse=True)
+    if len(names) < 2:
+        raise ValueError("Resampling groups needs at least two of them.")
+    sums = np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, of_clip, values)
+    return sums, np.bincount(of_clip).astype(np.float64)
 
 
 def _resampled(

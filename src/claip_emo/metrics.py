@@ -159,19 +159,10 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> 
     Raises:
         ValueError: if the shapes do not fit or a row is no distribution.
     """
-    scores = np.asarray(probabilities, np.float64)
-    if scores.ndim != 2 or not len(scores):
-        raise ValueError(f"probabilities must be (clip, class), not {scores.shape}.")
-    true = class_indices(labels, scores.shape[1], "labels")
-    if len(true) != len(scores):
-        raise ValueError(f"{len(true)} labels and {len(scores)} rows of probabilities.")
-    if not is_distribution(scores):
-        raise ValueError("Every row of probabilities must be finite, not negative and sum to 1.")
-    if bins < 1:
-        raise ValueError("Reliability needs at least one bin.")
+    scores, true = _scored(probabilities, labels)
     confidence, right = scores.max(axis=1), scores.argmax(axis=1) == true
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    place = _bin_of(confidence, bins)
     count = np.bincount(place, minlength=bins)
     full = np.maximum(count, 1)
     mean_confidence = np.bincount(place, confidence, minlength=bins) / full
@@ -185,6 +176,110 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> 
         np.where(empty, np.nan, mean_confidence),
         np.where(empty, np.nan, accuracy),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many clips are answered, and how many of the answers are right, by a threshold.
+
+    Attributes:
+        threshold: (threshold,), rising; answered are clips whose highest score reaches it.
+        answered: (threshold,), clips.
+        right: (threshold,), of those.
+    """
+
+    threshold: Floats
+    answered: Integers
+    right: Integers
+
+    @property
+    def share(self) -> Floats:
+        """The coverage (threshold,): of all clips, the share that is answered."""
+        return np.asarray(self.answered / self.answered.max(), np.float64)
+
+    @property
+    def accuracy(self) -> Floats:
+        """The share of the answers that is right (threshold,)."""
+        return np.asarray(self.right / self.answered, np.float64)
+
+
+def coverage(probabilities: ArrayLike, labels: ArrayLike) -> Coverage:
+    """Return the coverage curve: every highest score as the threshold of who is answered.
+
+    Source: El-Yaniv and Wiener 2010, as risk (1 - accuracy) and coverage.
+
+    Args:
+        probabilities: (clip, class), rows sum to 1.
+        labels: (clip,), class indices.
+
+    Raises:
+        ValueError: if the shapes do not fit or a row is no distribution.
+    """
+    scores, true = _scored(probabilities, labels)
+    threshold, place = np.unique(scores.max(axis=1), return_inverse=True)
+    right = (scores.argmax(axis=1) == true).astype(np.float64)
+    counts = np.bincount(place), np.bincount(place, right)
+    answered, hits = (np.cumsum(count[::-1])[::-1].astype(np.int64) for count in counts)
+    return Coverage(threshold, answered, hits)
+
+
+def calibration_gaps(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> Floats:
+    """Return what each clip adds to the calibration error, in the column of its bin.
+
+    The error is the sum over the bins of the absolute mean over the clips.
+
+    Returns:
+        (clip, bin), confidence less 1 where it is right.
+
+    Raises:
+        ValueError: as ``reliability``.
+    """
+    scores, true = _scored(probabilities, labels)
+    confidence, right = scores.max(axis=1), scores.argmax(axis=1) == true
+    gaps = np.zeros((len(true), bins))
+    gaps[np.arange(len(true)), _bin_of(confidence, bins)] = confidence - right
+    return gaps
+
+
+def log_losses(probabilities: ArrayLike, labels: ArrayLike) -> Floats:
+    """Return the negative log likelihood of each clip's label (clip,), in nats.
+
+    Raises:
+        ValueError: as ``reliability``.
+    """
+    scores, true = _scored(probabilities, labels)
+    likely = scores[np.arange(len(true)), true]
+    return np.asarray(-np.log(np.maximum(likely, np.finfo(np.float64).tiny)), np.float64)
+
+
+def brier_scores(probabilities: ArrayLike, labels: ArrayLike) -> Floats:
+    """Return each clip's squared distance (clip,), 0 to 2, of scores from its label (Brier 1950).
+
+    Raises:
+        ValueError: as ``reliability``.
+    """
+    scores, true = _scored(probabilities, labels)
+    return np.asarray(((scores - np.eye(scores.shape[1])[true]) ** 2).sum(axis=1), np.float64)
+
+
+def _scored(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, Integers]:
+    """Check scores (clip, class) and labels (clip,) against each other."""
+    scores = np.asarray(probabilities, np.float64)
+    if scores.ndim != 2 or not len(scores):
+        raise ValueError(f"probabilities must be (clip, class), not {scores.shape}.")
+    true = class_indices(labels, scores.shape[1], "labels")
+    if len(true) != len(scores):
+        raise ValueError(f"{len(true)} labels and {len(scores)} rows of probabilities.")
+    if not is_distribution(scores):
+        raise ValueError("Every row of probabilities must be finite, not negative and sum to 1.")
+    return scores, true
+
+
+def _bin_of(confidence: Floats, bins: int) -> Integers:
+    """Return the bin of each confidence (clip,): of equal width, with their upper edges."""
+    if bins < 1:
+        raise ValueError("Reliability needs at least one bin.")
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def is_distribution(scores: Floats) -> bool:

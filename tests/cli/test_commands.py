@@ -167,11 +167,6 @@ def test_how_frequent_classes_are_is_told_to_a_model(command, run_folder, clips,
     )
     config = json.loads((tmp_path / "told" / "config.json").read_text("utf-8"))
     assert list(config["logit_shift"]) == ["a"]
-    assert (said["temperature"], config["temperature"]) == (None, 1.0)
-    done = command(*asked, "--out", tmp_path / "told", "--calibrate")
-    assert done.returncode == 0, done.stderr
-    config = json.loads((tmp_path / "told" / "config.json").read_text("utf-8"))
-    assert f"temperature {config['temperature']:g}" in done.stderr
 
     wrong = command(*asked, "--out", run_folder / "model")
     assert wrong.returncode == 2

@@ -14,7 +14,6 @@ from claip_emo.evaluation.class_prior import (
     STRENGTHS,
     correct,
     strengths_of,
-    temperature_of,
     write_shifted,
 )
 from claip_emo.evaluation.evaluate import predict
@@ -29,6 +28,7 @@ from claip_emo.recipe import DataRecipe
 
 COUNTS = {"happiness": 4, "sadness": 1, "neutral": 6, "anger": 1, "surprise": 2, "disgust": 1,
           "fear": 1}  # fmt: skip
+TEMPERATURE = {"v": 0.8, "a": 2.0}
 
 
 def test_log_likelihoods_want_the_whole_correction() -> None:
@@ -48,38 +48,11 @@ def test_log_likelihoods_want_the_whole_correction() -> None:
     assert found[0.0].war == np.mean(logits.argmax(axis=1) == truth)
 
 
-@pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0])
-def test_the_temperature_makes_scores_as_likely_as_labels(temperature, caplog) -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 2, (20_000, 4))
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    truth = (shares.cumsum(axis=1) > rng.random((len(logits), 1))).argmax(axis=1)
-    assert temperature_of(logits * temperature, truth) == pytest.approx(temperature, rel=0.05)
-    assert not caplog.text
-    assert temperature_of(1000 * logits, truth) == pytest.approx(20)
-    assert "the last that is tried, 20" in caplog.text
-    temperature_of(logits, logits.argmax(axis=1))  # all are right
-    assert "the first that is tried, 0.05" in caplog.text
-
-
-def test_scores_are_calibrated_where_that_is_asked_for(model, tmp_path) -> None:
-    table = faces(tmp_path, COUNTS)
-    asked = {"face_detector": "none", "workers": 0, "calibrate": True}
-    found = correct(model, DataRecipe(root=table), tmp_path / "out", "v", **asked)
-    again = correct(tmp_path / "out", DataRecipe(root=table), tmp_path / "again", "v", **asked)
-    assert found == again  # what it was told before is forgotten first
-    told = ClaipEmoModel.from_pretrained(tmp_path / "out").config
-    assert told.temperature == found.temperature != 1.0
-    rows = scored(tmp_path / "out", table)
-    faces_alone = np.array(rows.modality) == "v"
-    best = temperature_of(rows.logits[faces_alone], rows.label_index[faces_alone])
-    assert best == pytest.approx(found.temperature, rel=0.02)
-
-
 @pytest.fixture
 def model(tmp_path):
     torch.manual_seed(0)
-    model = ClaipEmoModel(configure(resolve("tiny-clip"), SEVEN, logit_shift={"a": [0.5] * 7}))
+    told = {"logit_shift": {"a": [0.5] * 7}, "temperature": TEMPERATURE}
+    model = ClaipEmoModel(configure(resolve("tiny-clip"), SEVEN, **told))
     model.eval().save_pretrained(tmp_path / "model")
     ClaipEmoProcessor.for_backbone(resolve("tiny-clip")).save_pretrained(tmp_path / "model")
     return tmp_path / "model"
@@ -127,9 +100,9 @@ def test_the_corrected_model_scores_faces_with_the_shift(model, tmp_path, monkey
     )
     assert there.sum() == 2 * 16  # rows of both and of the face alone; the voice's have neither
     assert (found.chosen.strength, len(found.tried)) == (0.3, 1)
-    assert found.temperature is None
     config = ClaipEmoModel.from_pretrained(tmp_path / "out").config
     assert config.logit_shift["a"] == [0.5] * 7
+    assert config.temperature == TEMPERATURE
     assert not (tmp_path / "out" / "SHA256SUMS").exists()
 
 

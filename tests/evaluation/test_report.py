@@ -309,3 +309,35 @@ def test_thumbnails_have_names_of_their_own() -> None:
     names = {thumbnail_name(i) for i in ("a/b", "a-b", "../../etc/passwd", "ü", "a" * 300, "")}
     assert len(names) == 6
     assert all(re.fullmatch(r"[A-Za-z0-9_-]+\.jpg", name) for name in names)
+
+
+def test_confidence_is_shown_with_its_interval_and_what_being_sure_gains(tmp_path) -> None:
+    told = {"value": 0.05, "interval_95": [0.02, 0.08]}
+    part = {
+        "judged_on": 60,
+        "temperature": {"before": 1.0, "after": 2.5},
+        "before": {"calibration_error": {"value": 0.31, "interval_95": [0.2, 0.4]}},
+        "after": {"calibration_error": told},
+        "change": {"calibration_error": {"value": -0.26, "interval_95": [-0.3, -0.2]}},
+    }
+    scored = rows(hit=0.6)
+    text = write_report(run(tmp_path, scored)).read_text()
+    assert "Calibrated since" not in text
+    low, high = re.search(r"95 % interval (\S+) % to (\S+) %\)\.</p>\n<div", text).groups()
+    error = json.loads((tmp_path / "metrics.json").read_text())["calibration_error"]
+    assert float(low) < 100 * error < float(high)
+    sure = scored.scores.max(axis=1) >= 0.9
+    right = (scored.predicted_index == scored.label_index)[sure].mean()
+    answered = f"| 0.9 | {100 * sure.mean():.1f} % | {100 * right:.1f} % |"
+    assert answered in (tmp_path / "report.md").read_text()
+
+    (tmp_path / "calibration").mkdir()
+    kept = tmp_path / "calibration" / "calibration.json"
+    kept.write_text(json.dumps({"modalities": {"v": part, "a": {"judged_on": 0}}}))
+    text = write_report(tmp_path).read_text()
+    for said in ("Calibrated since", "1 → 2.5", "31.0 %", "5.0 %", "−26.0", "calibration.html"):
+        assert said in text
+    assert "| face alone | 60 | 1 → 2.5 |" in (tmp_path / "report.md").read_text()
+    for broken in ("{", "[]", '{"modalities": {"v": {"after": 1}}}'):
+        kept.write_text(broken)
+        assert "Calibrated since" not in write_report(tmp_path).read_text()

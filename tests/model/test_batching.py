@@ -8,6 +8,7 @@ import torch
 
 from claip_emo import ClaipEmoModel, Clip
 from claip_emo.labels import SEVEN
+from claip_emo.metrics import softmax
 from claip_emo.model import batching
 from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.batching import score, stack
@@ -148,6 +149,27 @@ def test_the_temperature_softens(parts) -> None:
         model.config.temperature = 1.0
     assert warm.max() < cold.max()
     assert warm.argmax() == cold.argmax()
+
+
+def test_each_clip_has_the_temperature_of_what_is_there_of_it(parts) -> None:
+    model, processor = parts
+    clips = [clip(7), clip(8, 1, audio=False), clip(9, 1, video=False)]
+    plain = score(model, processor, stack(clips), MODALITIES)
+    model.config.temperature = {"av": 3.0, "v": 0.5}  # a voice alone: 1
+    try:
+        told = score(model, processor, stack(clips), MODALITIES)
+    finally:
+        model.config.temperature = 1.0
+    divisors = {"av": [3.0, 0.5, 1.0], "v": [0.5, 0.5, 1.0], "a": [1.0, 1.0, 1.0]}
+    for kind, of_clip in divisors.items():
+        np.testing.assert_array_equal(told[kind].logits, plain[kind].logits)
+        for place in (1, 2):  # of one view
+            expected = softmax(plain[kind].logits[place] / of_clip[place])
+            np.testing.assert_allclose(told[kind].probabilities[place], expected)
+    softer = told["av"].probabilities[0].max() < plain["av"].probabilities[0].max()
+    sharper = told["v"].probabilities[0].max() > plain["v"].probabilities[0].max()
+    assert softer
+    assert sharper
 
 
 def test_mirrored_frames_are_seen_too_where_the_checkpoint_asks_for_it(parts) -> None:

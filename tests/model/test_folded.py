@@ -94,7 +94,8 @@ def test_recognition_is_that_of_the_whole_model(choices, tmp_path) -> None:
 )
 def test_clips_of_all_kinds_are_scored_as_by_the_whole_model(temporal, time, tmp_path) -> None:
     shift = {"v": [0.5, -0.5, 0, 0, 0.2, 0, 0], "a": [0, 1.0, 0, 0, 0, 0, -1.0]}
-    model = saved(tmp_path, temporal=temporal, logit_shift=shift, temperature=0.8)
+    softness = {"v": 0.8, "a": 3.0}  # both: 1
+    model = saved(tmp_path, temporal=temporal, logit_shift=shift, temperature=softness)
     quick = FoldedModel.of_folder(tmp_path)
     whole = ModelPredictor(model, ClaipEmoProcessor.from_pretrained(tmp_path))
     rng = np.random.default_rng(0)

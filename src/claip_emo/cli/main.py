@@ -63,6 +63,7 @@ for _group in (
     "predict",
     "report",
     "prior",
+    "calibrate",
     "export",
     "corpus",
     "info",

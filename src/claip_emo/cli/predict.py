@@ -33,6 +33,7 @@ from claip_emo.cli.options import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from claip_emo.inference.abstention import AbstainChoice
     from claip_emo.inference.result import EmotionResult
     from claip_emo.inference.timeline_run import TimelineChoices
 
@@ -62,6 +63,14 @@ def predict(
     modality: Annotated[
         ModalityOption, typer.Option("--modality", help="Use face and voice, or one of them.")
     ] = ModalityOption.AV,
+    abstain: Annotated[
+        str | None,
+        typer.Option(
+            "--abstain",
+            help='Answer "uncertain" below this score; auto: below what calibrate found.',
+            metavar="SCORE|auto",
+        ),
+    ] = None,
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,
     device: DeviceOption = "auto",
@@ -130,7 +139,11 @@ def predict(
             from claip_emo.inference.recognizer import EmotionRecognizer
 
             recognizer = EmotionRecognizer.from_pretrained(
-                folder, device=device, precision=precision.value, reader=reader
+                folder,
+                device=device,
+                precision=precision.value,
+                reader=reader,
+                abstain_below=_score_of(abstain),
             )
         if model is None:
             console.print(IN_THE_BOX)
@@ -172,6 +185,14 @@ def _choices(
     return choices
 
 
+def _score_of(abstain: str | None) -> AbstainChoice:
+    """Return what ``--abstain`` asks for; whether it is a score is checked where it is used."""
+    try:
+        return float(abstain) if abstain is not None else None
+    except ValueError:
+        return abstain  # type: ignore[return-value]
+
+
 def _progress(files: int) -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -202,11 +223,12 @@ def _show(results: list[EmotionResult]) -> None:
             said.append(result.error if told else f"{result.path}: {result.error}")
             continue
         ranked = sorted(result.scores.items(), key=lambda item: -item[1])
+        others = ranked[result.label in result.scores : 2]  # an uncertain answer shows both
         table.add_row(
             name,
             Text(result.label, "bold"),
             f"{ranked[0][1]:.2f}",
-            Text(f"{ranked[1][0]} {ranked[1][1]:.2f}" if len(ranked) > 1 else ""),
+            Text(", ".join(f"{emotion} {score:.2f}" for emotion, score in others)),
             " + ".join(result.modalities),
             "" if result.face_rate is None else f"{result.face_rate:.0%}",
         )

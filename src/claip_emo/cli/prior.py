@@ -52,13 +52,6 @@ def prior(
             "--war-weight", min=0, max=1, help="Of WAR in what is maximised; UAR has the rest."
         ),
     ] = 0.5,
-    calibrate: Annotated[
-        bool,
-        typer.Option(
-            "--calibrate",
-            help="Choose the temperature of its scores as well, by the likelihood of the labels.",
-        ),
-    ] = False,
     split: Annotated[
         str | None,
         typer.Option("--split", help="Part of the table; default: every row.", metavar="PART"),
@@ -88,7 +81,6 @@ def prior(
             out,
             MASKS[modality.value],
             war_weight=war_weight,
-            calibrate=calibrate,
             split=split,
             face_detector=face_detector.value if face_detector else None,
             face_model=face_model,
@@ -109,6 +101,4 @@ def prior(
         shown.add_row(*row, style="bold" if one is found.chosen else None)
     Console().print(shown)
     told = printable(f"{out}: strength {found.chosen.strength:.1f}")
-    if found.temperature is not None:
-        told += f", temperature {found.temperature:g}"
     console.print(told, soft_wrap=True, markup=False, highlight=False)

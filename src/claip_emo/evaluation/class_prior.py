@@ -10,7 +10,6 @@ probabilities, and s is chosen on clips that were not trained on.
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -32,10 +31,10 @@ from claip_emo.media.faces import make_detector
 from claip_emo.metrics import summarise
 from claip_emo.model.batching import score
 from claip_emo.model.checkpoint_folder import (
-    CONFIG,
     copy_checkpoint,
     refuse_to_replace,
     resolve,
+    rewrite_config,
     written_whole,
 )
 from claip_emo.model.description import READS, Modality, ModalityError
@@ -47,7 +46,6 @@ from claip_emo.recipe import DataRecipe
 
 logger = logging.getLogger(__name__)
 
-TEMPERATURES = np.geomspace(0.05, 20, 600)  # a per cent apart
 STRENGTHS = tuple(round(0.1 * step, 1) for step in range(16))  # of the correction; 0: none
 WAR_WEIGHT = 0.5
 
@@ -67,33 +65,10 @@ class Strength:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What was chosen, and all that it was chosen from; the temperature where it was asked for."""
+    """What was chosen, and all that it was chosen from."""
 
     chosen: Strength
     tried: list[Strength]
-    temperature: float | None
-
-
-def temperature_of(logits: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
-    """Return what logits (clip, class) are divided by for labels (clip,) to be the most likely.
-
-    Source: Guo et al. 2017, arXiv 1706.04599.
-    """
-    rows = np.arange(len(truth))
-
-    def surprise(temperature: float) -> float:
-        scaled = logits / temperature
-        highest = scaled.max(axis=1)
-        total = np.log(np.exp(scaled - highest[:, None]).sum(axis=1)) + highest
-        return float(np.mean(total - scaled[rows, truth]))
-
-    best = float(min(TEMPERATURES, key=surprise))
-    if best in (TEMPERATURES[0], TEMPERATURES[-1]):
-        logger.warning(
-            "The best temperature is the %s that is tried, %g: these clips are too few, or all "
-            "right, or told by chance.", "first" if best < 1 else "last", best,
-        )  # fmt: skip
-    return best
 
 
 def strengths_of(
@@ -133,7 +108,6 @@ def correct(
     modality: Modality,
     *,
     war_weight: float = WAR_WEIGHT,
-    calibrate: bool = False,
     split: str | None = None,
     face_detector: str | None = None,
     face_model: Path | None = None,
@@ -151,8 +125,6 @@ def correct(
             alone. The other of a clip that has both is masked; clips that lack what is asked for
             are left out.
         war_weight: of WAR in what is maximised, between 0 and 1; UAR has the rest.
-        calibrate: choose the temperature of the scores as well, by the likelihood of the labels;
-            it is one for both and each alone.
         split: part of the table; None: every row.
         face_detector: overrides the checkpoint's.
         face_model: YuNet's model file.
@@ -218,13 +190,10 @@ def correct(
     best = max(tried, key=lambda found: found.worth)
     shift = best.strength * log_shares(rows.label_index, len(labels))
     told = {**others, modality: [round(v, 4) for v in shift.tolist()]}
-    temperature = None
-    if calibrate:
-        temperature = round(temperature_of(rows.logits + shift, rows.label_index), 3)
     if processes.is_first():
-        write_shifted(folder, out, told, temperature)
+        write_shifted(folder, out, told)
     processes.wait()
-    return Correction(best, tried, temperature)
+    return Correction(best, tried)
 
 
 def _lacking(batch: dict[str, Any], modality: Modality) -> list[str]:
@@ -244,25 +213,14 @@ def _check_classes(counts: Mapping[str, int]) -> None:
         )
 
 
-def write_shifted(
-    folder: Path,
-    out: Path,
-    shift: Mapping[str, Sequence[float]] | None,
-    temperature: float | None = None,
-) -> None:
+def write_shifted(folder: Path, out: Path, shift: Mapping[str, Sequence[float]] | None) -> None:
     """Copy a checkpoint with another ``logit_shift``, whole or not at all.
 
     Args:
         folder: the checkpoint.
         out: the copy.
         shift: what is added to logits, by what is there of a clip.
-        temperature: of the scores; None: as it was.
     """
     with written_whole(out) as partial:
         copy_checkpoint(folder, partial)
-        described = json.loads((folder / CONFIG).read_text("utf-8"))
-        described["logit_shift"] = shift
-        if temperature is not None:
-            described["temperature"] = temperature
-        text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False)
-        (partial / CONFIG).write_text(text + "\n", "utf-8")
+        rewrite_config(partial, {"logit_shift": shift})

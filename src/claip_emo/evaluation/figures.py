@@ -125,6 +125,37 @@ def reliability_diagram(calibration: Reliability) -> str:
     )
 
 
+def coverage_curve(curve: list[dict[str, float]], clips: int) -> str:
+    """Draw how many of the answers are right if only the surest clips are answered.
+
+    Args:
+        curve: ``threshold``, ``share`` answered and ``accuracy``, from all clips to the surest.
+        clips: how many there are; the curve ends where fewer than ten are answered.
+    """
+    drawn = [point for point in curve if point["share"] * clips >= 2 * FEW] or curve
+    figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*_shares(drawn), color=FIRST, lw=1.6)
+    for threshold in (0.5, 0.7, 0.9):
+        if (mark := next((p for p in drawn if p["threshold"] >= threshold), None)) is None:
+            continue
+        axes.plot(*_shares([mark]), color=FIRST, marker="o", ms=6)
+        axes.annotate(
+            f"{threshold:g}", (mark["share"], mark["accuracy"]), (0, 7),
+            textcoords="offset points", fontsize=8.5, color=INK, ha="center",
+        )  # fmt: skip
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(max(0.0, min(p["accuracy"] for p in drawn) - 0.08), 1.03)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _finish(axes, "share of the clips that is answered", "share of the answers right", legend=False)
+    return as_svg(figure, "coverage", "Share of right answers by the share of clips answered")
+
+
+def _shares(points: list[dict[str, float]]) -> tuple[list[float], list[float]]:
+    return [point["share"] for point in points], [point["accuracy"] for point in points]
+
+
 def _figure() -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE_IN, layout="constrained")
     return figure, figure.subplots()

@@ -1,8 +1,8 @@
 """The report of a run: one self-contained page, the same as Markdown, and its tables as LaTeX.
 
 Reads ``predictions.parquet`` and, where they are there, ``metrics.json``, ``folds.json``,
-``history.jsonl``, ``run.json``, ``zero-shot/`` and ``thumbnails/`` of a run's folder. It needs no
-model.
+``history.jsonl``, ``run.json``, ``zero-shot/``, ``calibration/`` and ``thumbnails/`` of a run's
+folder. It needs no model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from claip_emo.evaluation.predictions import (
     PredictionsError,
     metrics,
 )
+from claip_emo.evaluation.report_confidence import confidence_section
 from claip_emo.evaluation.wording import (
+    USED,
     WORDS,
     caveat,
     describe_facts,
@@ -37,7 +39,6 @@ from claip_emo.evaluation.wording import (
     selection_note,
     sentence,
 )
-from claip_emo.metrics import Reliability, reliability
 from claip_emo.whole_files import write_text
 
 MISTAKES = 12
@@ -69,14 +70,23 @@ def write_report(run: Path) -> Path:
         scored = fresh
         write_text(run / "metrics.json", json.dumps(fresh, indent=2, ensure_ascii=False) + "\n")
     content = gather(run, predictions, scored)
-    environment = jinja2.Environment(
+    pages = environment()
+    write_text(run / "report.tex", report_tex(content))
+    for name in ("report.md", "report.html"):
+        write_text(run / name, pages.get_template(f"{name}.j2").render(**content))
+    return run / "report.html"
+
+
+def environment() -> jinja2.Environment:
+    """Return what renders the templates, with the filters that they use."""
+    made = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
         autoescape=lambda name: bool(name) and str(name).endswith(".html.j2"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "percent": _percent,
         "hundred": lambda share: None if share is None else 100 * share,
         "printed": lambda value: "–" if value is None else f"{value:.2f}",
@@ -86,10 +96,7 @@ def write_report(run: Path) -> Path:
         "md": _markdown,
         "code": _markdown_code,
     }
-    write_text(run / "report.tex", report_tex(content))
-    for name in ("report.md", "report.html"):
-        write_text(run / name, environment.get_template(f"{name}.j2").render(**content))
-    return run / "report.html"
+    return made
 
 
 def gather(run: Path, predictions: Predictions, scored: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +105,6 @@ def gather(run: Path, predictions: Predictions, scored: dict[str, Any]) -> dict[
     history = read_history(run / "history.jsonl")
     kept = kept_epoch(history, facts)
     rows = predictions.for_modality(headline_of(predictions))
-    calibration = reliability(rows.scores, rows.label_index)
     folds = _folds_of(run, scored)
     baseline = zero_shot(run, predictions, headline_of(predictions))
     mistakes = surest_mistakes(predictions)
@@ -125,11 +131,11 @@ def gather(run: Path, predictions: Predictions, scored: dict[str, Any]) -> dict[
         "curves": figures.learning_curves(history, kept) if history else [],
         "kept": None if kept is None else _validated_at(history, kept),
         "watched": figures.watched_part(history),
-        "diagram": figures.reliability_diagram(calibration),
-        "bins": _bins(calibration),
+        "confidence": confidence_section(run, rows),
         "mistakes": mistakes,
         "wrong": int((rows.predicted_index != rows.label_index).sum()),
-        "used": {"audiovisual": "face and voice", "video": "face alone", "audio": "voice alone"},
+        "used": {MODALITY_NAMES[there]: used for there, used in USED.items()},
+        "alone": USED,
         "words": WORDS,
     }
 
@@ -261,21 +267,6 @@ def _confusion(confusion: dict[str, Any]) -> dict[str, Any]:
         cells = [{"count": c, "share": c / total if total else 0.0} for c in counts]
         rows.append({"name": name, "total": total, "cells": cells})
     return {"labels": confusion["labels"], "rows": rows}
-
-
-def _bins(calibration: Reliability) -> list[dict[str, Any]]:
-    """Return the bins that hold clips, for the table beside the diagram."""
-    return [
-        {
-            "low": float(calibration.edges[place]),
-            "high": float(calibration.edges[place + 1]),
-            "count": int(count),
-            "confidence": float(calibration.confidence[place]),
-            "accuracy": float(calibration.accuracy[place]),
-        }
-        for place, count in enumerate(calibration.count)
-        if count
-    ]
 
 
 def read_json(path: Path) -> dict[str, Any]:

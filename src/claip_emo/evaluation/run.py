@@ -31,6 +31,7 @@ def describe_run(model: ClaipEmoModel, *, command: str | None, **facts: Any) -> 
         "adaptation": model.config.adaptation,
         "modality": model.config.modality,
         "logit_shift": model.config.logit_shift,
+        "temperature": model.config.temperature,
         "parameters": model.count_parameters(),
         "command": command or " ".join(sys.argv),
         "version": claip_emo.__version__,

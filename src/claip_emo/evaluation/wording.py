@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NEARLY_ALL, NEARLY_NONE = 0.95, 0.05
+USED = {"av": "face and voice", "v": "face alone", "a": "voice alone"}
 ALONE = {"video": "the face", "audio": "the voice"}
 SELECTION = {
     "validation": "The epoch that is best on the validation part was kept; the test part chose "
@@ -120,6 +121,7 @@ def describe_facts(facts: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
     tell("backbone", _plain(facts.get("backbone")))
     tell("adaptation", _plain(facts.get("adaptation")))
     tell("parameters", _parameters(facts.get("parameters")))
+    tell("temperature", _temperature(facts.get("temperature")))
     tell("seconds", duration(facts.get("seconds")), name="training time")
     tell("seed", _plain(facts.get("seed")))
     tell("command", _plain(facts.get("command")), code=True)
@@ -262,6 +264,13 @@ def _parameters(parameters: Any) -> str | None:
     text += "" if total is None else f" of {_number(total)}"
     share = parameters.get("share")
     return text + (f" ({100 * share:.2f} %)" if isinstance(share, int | float) else "")
+
+
+def _temperature(temperature: Any) -> str | None:
+    """Return what logits are divided by; nothing where they are left as they are."""
+    if isinstance(temperature, dict):
+        return ", ".join(f"{value:g} ({there})" for there, value in temperature.items()) or None
+    return None if temperature in (None, 1) else str(temperature)
 
 
 def _number(value: Any) -> str:

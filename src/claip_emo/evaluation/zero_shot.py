@@ -78,6 +78,7 @@ class ZeroShotModel(nn.Module):
         self.config: ClaipEmoConfig = copy.deepcopy(model.config)
         # A trained head's; the checkpoint's own scale is used here.
         self.config.temperature, self.config.logit_shift = 1.0, None
+        self.config.abstain_below = None
         self.face_weight = face_weight
         self.vision_tower, self.audio_tower = model.vision_tower, model.audio_tower
         self.language = nn.ModuleDict(dict(language))

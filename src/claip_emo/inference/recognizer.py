@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from claip_emo.inference.abstention import AbstainChoice, Abstention
 from claip_emo.inference.pipeline import (
     MOST_READERS,
     Failing,
@@ -49,6 +50,8 @@ class EmotionRecognizer:
         face_detector: overrides the checkpoint's detector.
         face_model: YuNet's model file, where it is not to come from the hub.
         reader: what reads files, with its detector; None: one is made for the predictor.
+        abstain_below: score below which the label is ``uncertain``; ``auto`` takes what
+            calibration found for what a file has; None: an emotion is always named.
     """
 
     def __init__(
@@ -58,14 +61,17 @@ class EmotionRecognizer:
         face_detector: DetectorKind | None = None,
         face_model: str | Path | None = None,
         reader: Reader | None = None,
+        abstain_below: AbstainChoice = None,
     ):
         """Make the detector.
 
         Raises:
             FaceModelError: if the detector's model file is missing or broken.
+            AbstainError: if the model cannot abstain so.
             ValueError: if the reader is another model's.
         """
         self.predictor = predictor
+        self.abstention = Abstention.of(abstain_below, predictor.config)
         if reader is not None and (face_detector or face_model):
             raise ValueError("A reader has its detector; give face_detector to one of them.")
         theirs = predictor.settings, predictor.config.modality
@@ -88,7 +94,7 @@ class EmotionRecognizer:
             model: a trained model; its LoRA is merged for speed.
             processor: what the model's towers want to see.
             precision: number format of the towers; ``auto`` is the faster of fp32 and bf16.
-            choices: ``face_detector``, ``face_model`` and ``reader``.
+            choices: ``face_detector``, ``face_model``, ``reader`` and ``abstain_below``.
 
         Raises:
             FaceModelError: if the detector's model file is missing or broken.
@@ -107,6 +113,7 @@ class EmotionRecognizer:
         face_model: str | Path | None = None,
         precision: PrecisionChoice = "auto",
         reader: Reader | None = None,
+        abstain_below: AbstainChoice = None,
         **hub: Any,
     ) -> EmotionRecognizer:
         """Load a recogniser from a run's folder, its ``model/``, or a hub id.
@@ -119,16 +126,24 @@ class EmotionRecognizer:
             face_model: YuNet's model file, where it is not to come from the hub.
             precision: number format of the towers.
             reader: what reads files for the same checkpoint, where one was made before.
+            abstain_below: score below which the label is ``uncertain``; ``auto``: the checkpoint's.
             hub: what huggingface_hub's ``snapshot_download`` takes, such as ``revision``.
 
         Raises:
             CheckpointError: if it is no checkpoint, or the package carries no model.
             BackboneError: if the towers it refers to cannot be had.
+            AbstainError: if the model cannot abstain so.
             ValueError: if there is no such device, or it does not compute in the precision.
         """
         folder = resolve(source, **hub)
         predictor = load_predictor(folder, device, precision)
-        return cls(predictor, face_detector=face_detector, face_model=face_model, reader=reader)
+        return cls(
+            predictor,
+            face_detector=face_detector,
+            face_model=face_model,
+            reader=reader,
+            abstain_below=abstain_below,
+        )
 
     @property
     def detector(self) -> FaceDetector | None:
@@ -320,7 +335,7 @@ class EmotionRecognizer:
             faces = Faces(clip.frame_times_s, clip.face_boxes_px)
         return EmotionResult(
             path=path,
-            label=names[int(scores.argmax())],
+            label=self.abstention.label(names, scores, used),
             scores={name: float(value) for name, value in zip(names, scores, strict=True)},
             duration_s=float(clip.duration_s),
             face_rate=clip.face_rate,

@@ -32,7 +32,7 @@ class EmotionResult:
 
     Attributes:
         path: the file as it was given.
-        label: the most probable emotion.
+        label: the most probable emotion; ``uncertain`` where none is sure enough to be named.
         scores: probability of each emotion; they sum to 1.
         duration_s: length of the file.
         face_rate: share of the sampled frames in which the face was found; None without picture

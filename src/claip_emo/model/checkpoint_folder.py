@@ -10,6 +10,7 @@ rest is JSON or YAML: nothing is ever unpickled.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from claip_emo.hub import reachable
-from claip_emo.whole_files import sync
+from claip_emo.whole_files import sync, written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +35,7 @@ ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 TOWERS = "towers.safetensors"
 SUMS = "SHA256SUMS"
+CALIBRATION = "calibration"
 WEIGHTS = ".safetensors"
 PEFT_PREFIX = "base_model.model."
 PACKAGED = "mini"
@@ -165,7 +167,9 @@ def refuse_to_replace(target: Path, source: Path) -> None:
 def copy_checkpoint(
     folder: Path, target: Path, *, weights: Callable[[Path, Path], object] = shutil.copyfile
 ) -> None:
-    """Copy the files of a checkpoint, but for the sums of what they were; not their permissions.
+    """Copy the files of a checkpoint, not their permissions.
+
+    What is true of the former files only, their sums and the report of a calibration, is left out.
 
     Args:
         folder: the checkpoint.
@@ -173,9 +177,28 @@ def copy_checkpoint(
         weights: what copies a file of weights.
     """
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS):
-        copy = target / path.relative_to(folder)
+        if (name := path.relative_to(folder)).parts[0] == CALIBRATION:
+            continue
+        copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         (weights if path.suffix == WEIGHTS else shutil.copyfile)(path, copy)
+
+
+def rewrite_config(folder: Path, changes: Mapping[str, object]) -> None:
+    """Change what the configuration of a checkpoint says; at every moment it can be loaded.
+
+    The file is written whole. The sums of the files, which are then no longer true, go before.
+
+    Args:
+        folder: the checkpoint.
+        changes: what is said anew.
+    """
+    described = json.loads((folder / CONFIG).read_text("utf-8")) | dict(changes)
+    text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False)
+    with written(folder / CONFIG) as partial:
+        partial.write_text(text + "\n", "utf-8")
+        (folder / SUMS).unlink(missing_ok=True)
+    sync(folder)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -69,6 +69,8 @@ def _describe(model: ClaipEmoModel, processor: ClaipEmoProcessor) -> dict[str, A
         "fusion": config.fusion if config.modality == "av" else None,
         "labels": list(config.labels),
         "logit_shift": config.logit_shift,
+        "temperature": config.temperature,
+        "abstain_below": config.abstain_below,
         "parameters": model.count_parameters(),
         "input": (picture if config.reads_video else {}) | (sound if config.reads_audio else {}),
     }

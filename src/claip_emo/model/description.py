@@ -42,9 +42,11 @@ class Described:
         audio_config: sizes of the audio tower; None: there is none.
         labels: names of the classes, in the order of the logits.
         modality: what the model reads.
-        temperature: what logits are divided by before the softmax.
-        logit_shift: from ``av``, ``v`` or ``a`` to what is added to the logits, class by class,
-            of a view with both, with a face alone, or with a voice alone.
+        temperature: what logits are divided by before the softmax: a number, or from ``av``, ``v``
+            or ``a`` to that of a view with both, with a face alone, or with a voice alone.
+        logit_shift: from the same to what is added to the logits, class by class.
+        abstain_below: from the same to the highest score below which an answer is not sure enough;
+            None: nobody has looked for it. What is missing is never sure enough.
     """
 
     vision_config: Any = None
@@ -62,8 +64,9 @@ class Described:
     fusion_width: int = 256
     fusion_heads: int = 4
     modality: str = "av"
-    temperature: float = 1.0
+    temperature: Any = 1.0
     logit_shift: Any = None
+    abstain_below: Any = None
 
     def check(self) -> None:
         """Refuse choices that are none.
@@ -75,9 +78,10 @@ class Described:
         one_of("adaptation", self.adaptation, get_args(Adaptation))
         one_of("temporal", self.temporal, get_args(Temporal))
         one_of("fusion", self.fusion, get_args(Fusion))
-        if self.lora_rank < 1 or self.num_frames < 1 or self.temperature <= 0:
-            raise ValueError("lora_rank and num_frames are at least 1, and temperature is above 0.")
+        if self.lora_rank < 1 or self.num_frames < 1:
+            raise ValueError("lora_rank and num_frames are at least 1.")
         self._check_shift()
+        self._check_confidence()
         if not 1 <= self.fusion_heads <= self.fusion_width:
             raise ValueError("fusion_heads is at least 1 and at most fusion_width.")
 
@@ -86,13 +90,32 @@ class Described:
             raise ValueError("logit_shift is a mapping from av, v or a to a number per class.")
         for there, shift in (self.logit_shift or {}).items():
             one_of("a key of logit_shift", there, get_args(Modality))
-            numbers = isinstance(shift, list) and all(
-                isinstance(value, int | float) and math.isfinite(value) for value in shift
-            )
+            numbers = isinstance(shift, list) and all(map(_is_finite, shift))
             if not numbers or len(shift) != len(self.labels):
                 raise ValueError(
                     f"logit_shift[{there}] must be {len(self.labels)} numbers, one per class."
                 )
+
+    def _check_confidence(self) -> None:
+        softness, limits = self.temperature, self.abstain_below
+        of_all = softness.values() if isinstance(softness, dict) else [softness]
+        if not all(_is_finite(value) and value > 0 for value in of_all):
+            raise ValueError(
+                "temperature is a number above 0, or a mapping from av, v or a to such numbers."
+            )
+        if not isinstance(limits or {}, dict) or not all(
+            _is_finite(value) and 0 <= value <= 1 for value in (limits or {}).values()
+        ):
+            raise ValueError("abstain_below is a mapping from av, v or a to a score from 0 to 1.")
+        for name, value in (("temperature", softness), ("abstain_below", limits)):
+            for there in value if isinstance(value, dict) else ():
+                one_of(f"a key of {name}", there, get_args(Modality))
+
+    def temperature_of(self, there: Modality | None) -> float:
+        """Return what logits are divided by where both, one alone, or nothing (None) is there."""
+        if isinstance(self.temperature, dict):
+            return float(self.temperature.get(there, 1.0))
+        return float(self.temperature)
 
     @property
     def label_set(self) -> LabelSet:
@@ -114,6 +137,10 @@ class Described:
         """What can be scored: both and each alone (the other masked), or the only one it reads."""
         every: tuple[Modality, ...] = get_args(Modality)
         return every if self.modality == "av" else (self.modality,)  # type: ignore[return-value]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def too_many_frames(time: int, rows: int) -> ValueError:

@@ -149,8 +149,8 @@ def scores_of(
 ) -> Scores:
     """Turn logits of views into scores of clips: the means over their views.
 
-    Logits are shifted by the model's ``logit_shift``, and divided by its temperature before the
-    softmax.
+    Logits are shifted by the model's ``logit_shift``, and divided by its ``temperature`` before the
+    softmax, both by what is there of the clip.
 
     Args:
         config: of the model.
@@ -164,17 +164,35 @@ def scores_of(
         ValueError: if a logit is not finite.
     """
     shifted = logits.astype(np.float64)
-    face = has_video & ("v" in modality and config.reads_video)
-    voice = has_audio & ("a" in modality and config.reads_audio)
-    for there, which in (("av", face & voice), ("v", face & ~voice), ("a", voice & ~face)):
+    temperature = np.full((len(shifted), 1), config.temperature_of(None))  # (view, 1)
+    for there, which in there_of(config, modality, has_video, has_audio).items():
         if there in (config.logit_shift or {}):
             shifted[which] += config.logit_shift[there]
-    return Scores(
-        _mean_by_clip(shifted, clip), _mean_by_clip(softmax(shifted / config.temperature), clip)
-    )
+        temperature[which] = config.temperature_of(there)
+    scores = softmax(shifted / temperature)
+    return Scores(mean_by_clip(shifted, clip), mean_by_clip(scores, clip))
 
 
-def _mean_by_clip(values: NDArray[np.float64], clip: NDArray[np.int64]) -> NDArray[np.float64]:
+def there_of(
+    config: Described,
+    modality: Modality,
+    has_video: NDArray[np.bool_],
+    has_audio: NDArray[np.bool_],
+) -> dict[Modality, NDArray[np.bool_]]:
+    """Tell which views (view,) have both, a face alone, or a voice alone of what the model reads.
+
+    Args:
+        config: of the model.
+        modality: what was left unmasked.
+        has_video: (view,).
+        has_audio: (view,).
+    """
+    face = has_video & ("v" in modality and config.reads_video)
+    voice = has_audio & ("a" in modality and config.reads_audio)
+    return {"av": face & voice, "v": face & ~voice, "a": voice & ~face}
+
+
+def mean_by_clip(values: NDArray[np.float64], clip: NDArray[np.int64]) -> NDArray[np.float64]:
     """Average (view, classes) over the views of each clip to (clip, classes)."""
     views = np.bincount(clip)
     total = np.zeros((len(views), values.shape[1]))

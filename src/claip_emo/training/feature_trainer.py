@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from claip_emo.data.dataset import ClipDataset, Draw
 from claip_emo.evaluation.run import progress_task
 from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.stacking import scores_of
 from claip_emo.training.features import FEATURES, Features, cached_features
 from claip_emo.training.trainer import ClaipEmoTrainer
 
@@ -173,7 +174,7 @@ class FeatureTrainer(ClaipEmoTrainer):
             for row, (clip, name) in enumerate((clip, samples[clip].id) for clip in owner)
         ]
         model.eval()
-        logits = []
+        logits, has_video, has_audio = [], [], []
         for start in range(0, len(items), VIEWS_AT_ONCE):
             batch = self._prepare_inputs(self.data_collator(items[start : start + VIEWS_AT_ONCE]))
             # The class's forward pass is float32; the instance's has the training's precision.
@@ -184,13 +185,16 @@ class FeatureTrainer(ClaipEmoTrainer):
                 has_video=batch["has_video"],
                 has_audio=batch["has_audio"],
             )
-            logits.append(found.logits.cpu().double())
+            logits.append(found.logits.cpu().double().numpy())
+            has_video.append(batch["has_video"].cpu().numpy())
+            has_audio.append(batch["has_audio"].cpu().numpy())
         model.train()
-        by_view = torch.cat(logits)  # (view, classes)
-        scores = (by_view / model.config.temperature).softmax(dim=-1).numpy()
-        views = np.diff(first, append=len(owner))[:, None]
-        return (
-            np.array(labels),
-            np.add.reduceat(by_view.numpy(), first) / views,
-            np.add.reduceat(scores, first).argmax(axis=1),
+        scored = scores_of(
+            model.config,
+            "av",
+            np.concatenate(logits),  # (view, classes)
+            has_video=np.concatenate(has_video),
+            has_audio=np.concatenate(has_audio),
+            clip=np.array(owner),
         )
+        return np.array(labels), scored.logits, scored.probabilities.argmax(axis=1)
