@@ -73,6 +73,15 @@ def predict(
             metavar="N",
         ),
     ] = 8,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            "--explain",
+            file_okay=False,
+            help="Show what carried each label: a figure and a JSON per file, in this folder.",
+            metavar="DIR",
+        ),
+    ] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Say which emotion each file shows. A bad file is a row with its error; exit code 1 then."""
@@ -100,7 +109,12 @@ def predict(
             )
         if model is None:
             console.print(IN_THE_BOX)
-        rows = recognizer.many(paths, modality=modality.value, batch_size=batch_size)
+        if explain is None:
+            rows = recognizer.many(paths, modality=modality.value, batch_size=batch_size)
+        else:
+            from claip_emo.inference.explain import explain_files
+
+            rows = explain_files(recognizer, paths, explain, modality=modality.value)
         with closing(rows), _progress(len(paths)) as progress:
             for result in progress.track(rows, total=len(paths)):
                 failed |= result.error is not None

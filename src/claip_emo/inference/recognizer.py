@@ -32,6 +32,7 @@ from claip_emo.model.description import Modality
 from claip_emo.threads import in_use
 
 if TYPE_CHECKING:
+    from claip_emo.inference.explanation import Explanation
     from claip_emo.model.modeling import ClaipEmoModel
     from claip_emo.model.precision import PrecisionChoice
     from claip_emo.model.processing import ClaipEmoProcessor
@@ -180,6 +181,18 @@ class EmotionRecognizer:
         """
         self.reader.check(clip, path or clip.path)
         return self._results([clip], [path or clip.path], self.reader.mask(modality))[0]
+
+    def explain(self, clip: Clip, modality: ModalityChoice = "av") -> Explanation:
+        """Say which frames, seconds and regions carried the label of a clip that was loaded.
+
+        Raises:
+            MediaError: if a model of one modality finds nothing of it in the clip.
+            ModalityError: if the model does not read the modality that is asked for.
+        """
+        from claip_emo.inference.explain import explain
+
+        self.reader.check(clip, clip.path)
+        return explain(self.predictor, clip, self.reader.mask(modality))
 
     def many(
         self,
