@@ -30,7 +30,7 @@ def explain(model: ArrayEncoder, clip: Clip, modality: Modality = "av") -> Expla
     """Say which frames, seconds and regions carried the most probable label of a clip.
 
     Besides the clip itself the vision tower sees 147 crops (49 places, covered in the three frames
-    that matter most), and the audio tower hears up to 24 pieces silenced, one after the other, in
+    that matter most), and the audio tower hears about 16 pieces silenced, one after the other, in
     each distinct sound that has them.
 
     Args:

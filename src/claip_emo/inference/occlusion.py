@@ -26,7 +26,7 @@ GRID = 7  # places of the cover in each direction: as wide as a quarter, they ov
 COVER = 1 / 4  # of the side of a crop
 COVERED_FRAMES = 3  # in which regions are covered: GRID * GRID passes of the vision tower for each
 PIECE_S = 0.5  # of sound that is silenced at once, or more, so that there are
-MOST_PIECES = 24  # passes of the audio tower
+MOST_PIECES = 16  # passes of the audio tower
 FADE_S = 0.01  # at both ends of a silence: a sudden one would be heard as a click
 
 
