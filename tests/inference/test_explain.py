@@ -194,17 +194,39 @@ def test_a_long_file_has_no_more_pieces() -> None:
         assert [inside[0, 0], inside[-1, 1]] == pytest.approx([begin, end])
 
 
-def test_seconds_that_views_share_are_silenced_in_all_of_them() -> None:
-    clip = made_clip()
-    whole = clip.waveforms[0]
-    parts = (whole[: 2 * RATE], whole[RATE:])
-    spans = ((0.0, 2.0), (1.0, 3.0))
-    found = explain(World(), made_clip(waveforms=parts, audio_spans_s=spans))
-    assert found.pieces_s.ravel()[[0, -1]].tolist() == [0, 3]
-    assert found.pieces_s[found.piece_drops.log_odds.argmax()].tolist() == list(TONE_S)
-    once = made_clip(waveforms=(parts[0], 0 * parts[1] + 0.01), audio_spans_s=spans)
-    only = explain(World(), once)
-    assert found.piece_drops.log_odds.max() > 1.5 * only.piece_drops.log_odds.max()
+@pytest.mark.parametrize("spans", [((0.0, 2.0), (1.0, 3.0)), ((0.0, 3.0), (1.0, 2.5))])
+def test_seconds_that_views_share_are_silenced_in_all_of_them(spans) -> None:
+    whole, quiet = made_clip().waveforms[0], np.full(3 * RATE, 0.01, np.float32)
+
+    def heard(*sounds: np.ndarray):
+        parts = [sound[round(b * RATE) : round(e * RATE)] for sound, (b, e) in
+                 zip(sounds, spans, strict=True)]  # fmt: skip
+        found = explain(World(), made_clip(waveforms=tuple(parts), audio_spans_s=spans))
+        assert found.pieces_s.ravel().tolist() == np.repeat(np.arange(7) / 2, 2)[1:-1].tolist()
+        assert found.pieces_s[found.piece_drops.log_odds.argmax()].tolist() == list(TONE_S)
+        return found.piece_drops.log_odds.max()
+
+    both = heard(whole, whole)
+    assert both > 1.5 * heard(whole, quiet)
+    assert both > 1.5 * heard(quiet, whole)
+
+
+def test_drops_are_what_the_changed_clip_is_scored() -> None:
+    clip, world = made_clip(), World("transformer")
+    found = explain(world, clip)
+    frames = np.concatenate([clip.frames[0], clip.frames[1, 4:]])
+    place = CELL[0] * 7 + CELL[1]
+    frames[list(found.covered)] = covered(frames[list(found.covered)])[place]
+    views = np.array([range(8), range(4, 12)])
+    rest = explain(world, made_clip(frames=frames[views]))
+    drop = found.scores["angry"] - rest.scores["angry"]
+    assert found.region_drops.probability[CELL] == pytest.approx(drop, abs=1e-7)
+    piece = int(found.piece_drops.log_odds.argmax())
+    sound = silenced(clip.waveforms[0], found.pieces_s[piece], RATE)
+    rest = explain(world, made_clip(waveforms=(sound, sound)))
+    drop = found.scores["angry"] - rest.scores["angry"]
+    assert found.piece_drops.probability[piece] == pytest.approx(drop, abs=1e-7)
+    assert drop > 1e-5
 
 
 def test_silence_has_soft_ends_and_leaves_the_rest() -> None:
