@@ -160,6 +160,6 @@ def test_voted_faces_become_a_table_that_is_scored(command, run_folder, tmp_path
 
     scored = command(
         "evaluate", "--model", run_folder, "--table", tmp_path / "faces" / "test.csv",
-        "--face-detector", "none", "--out", tmp_path / "scored", "--json",
+        "--face-detector", "none", "--explain", 0, "--out", tmp_path / "scored", "--json",
     )  # fmt: skip
     assert scored.returncode == 0, scored.stderr

@@ -66,7 +66,7 @@ def test_a_corpus_goes_all_the_way(command, tmp_path, way: str) -> None:
     again = command(
         "evaluate", "--model", out / "fold-1", "--corpus", corpus, "--data", root, "--fold", 1,
         *edition, *order, "--out", scored, "--device", "cpu", "--face-detector", "none",
-        "--workers", 0, "--json",
+        "--workers", 0, "--explain", 0, "--json",
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["war"] == pytest.approx(summary["folds"]["1"]["war"])

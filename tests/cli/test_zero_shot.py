@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-QUICK = ("--face-detector", "none", "--workers", "0", "--device", "cpu")
+QUICK = ("--face-detector", "none", "--workers", "0", "--device", "cpu", "--explain", 0)
 
 
 def test_zero_shot_of_a_run(command, run_folder, clips, tmp_path) -> None:

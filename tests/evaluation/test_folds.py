@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from claip_emo.evaluation.folds import refresh_report, summarise_folds
 from claip_emo.evaluation.predictions import Predictions, PredictionsError, metrics
-from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
+from claip_emo.evaluation.report import picture_names, surest_mistakes, write_report
 from claip_emo.labels import SEVEN, LabelSet
 
 from .test_report import Page
@@ -239,16 +239,19 @@ def test_folds_that_were_not_run_alike_are_told(tmp_path) -> None:
 
 def test_pictures_of_the_surest_mistakes_come_from_the_folds(three: Path) -> None:
     for fold, count in SIZES.items():
-        folder = three / f"fold-{fold}" / "thumbnails"
-        folder.mkdir()
         for mistake in surest_mistakes(made(fold, count)):
-            Image.new("RGB", (8, 8)).save(folder / thumbnail_name(mistake["id"]))
-    (three / "thumbnails").mkdir()
-    (three / "thumbnails" / "stale.jpg").write_bytes(b"")
+            for name in picture_names(mistake["id"]):
+                path = three / f"fold-{fold}" / name
+                path.parent.mkdir(exist_ok=True)
+                Image.new("RGB", (8, 8)).save(path, "png")
+    for stale in ("thumbnails/stale.jpg", "explanations/stale.webp", "explanations/stale.json"):
+        (three / stale).parent.mkdir(exist_ok=True)
+        (three / stale).write_bytes(b"")
     summarise_folds(three)
     rows = Predictions.read(three / "predictions.parquet")
-    assert {path.name for path in (three / "thumbnails").iterdir()} == {
-        thumbnail_name(mistake["id"]) for mistake in surest_mistakes(rows)
+    pictures = [*three.glob("thumbnails/*"), *three.glob("explanations/*")]
+    assert {str(path.relative_to(three)) for path in pictures} == {
+        name for mistake in surest_mistakes(rows) for name in picture_names(mistake["id"])
     }
 
 

@@ -137,8 +137,6 @@ def test_a_reader_can_be_pickled_and_belongs_to_its_model() -> None:
     ):  # fmt: skip
         with pytest.raises(ValueError, match="reader"):
             EmotionRecognizer(quick.predictor, reader=Reader(settings, reads), **choices)
-    quick.detector = None
-    assert quick.reader.detector is None
 
 
 def test_what_the_model_does_not_read_is_told_before_reading(film) -> None:

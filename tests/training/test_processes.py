@@ -82,9 +82,10 @@ def test_two_processes_predict_what_one_does(clips, tmp_path, quiet, one_thread)
     out = tmp_path / "two"
     done = twice(
         "evaluate", "--model", run, "--table", clips, "--out", out, "--device", "cpu",
-        "--face-detector", "none", "--batch-size", 3, "--workers", 0, "--json",
+        "--face-detector", "none", "--batch-size", 3, "--workers", 0, "--explain", 1, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert len(list((out / "explanations").glob("*.webp"))) == 1  # by the first
     # 28 clips in batches of 3: the last one is smaller, and the processes have 5 batches each.
     assert (out / "predictions.parquet").read_bytes() == scored_alone(
         run, clips, tmp_path / "one", batch_size=3

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from claip_emo.cli.options import DeviceOption, SeedOption, SetOption, ThreadsOption, begin, console
+from claip_emo.cli.options import (
+    EXPLAINED,
+    DeviceOption,
+    SeedOption,
+    SetOption,
+    ThreadsOption,
+    begin,
+    console,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +43,7 @@ def demo(
         overrides.append(f"train.seed={seed}")
     recipe = load_recipe("demo", overrides)
     command = f"claip-emo demo --out {out}"
-    run = train(recipe, out, device=device, command=command, console=console)
+    run = train(recipe, out, device=device, explain=EXPLAINED, command=command, console=console)
     clip = sorted((out / "clips" / "clips").glob("*surprise*.mp4"))[-1]
     recognizer = EmotionRecognizer.from_pretrained(out, device=device, face_detector="none")
     result = recognizer(clip)

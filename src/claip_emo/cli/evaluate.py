@@ -11,9 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from claip_emo.cli.options import (
+    EXPLAINED,
     ClipsOption,
     DetectorOption,
     DeviceOption,
+    ExplainOption,
     FaceModelOption,
     JsonOption,
     LabelOrderOption,
@@ -109,6 +111,7 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")] = 2,
+    explain: ExplainOption = EXPLAINED,
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.AUTO,
     threads: ThreadsOption = None,
@@ -143,6 +146,7 @@ def evaluate(
         "cache": cache,
         "batch_size": batch_size,
         "workers": workers,
+        "explain": explain,
         "device": device,
         "command": shlex.join(["claip-emo", *sys.argv[1:]]),
         "console": console,

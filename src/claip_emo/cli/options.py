@@ -118,6 +118,13 @@ LabelOrderOption = Annotated[
         metavar="O",
     ),
 ]
+ExplainOption = Annotated[
+    int,
+    typer.Option(
+        "--explain", min=0, help="Surest mistakes that the report explains; 0: none.", metavar="N"
+    ),
+]
+EXPLAINED = 4
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout and everything else on stderr.")
 ]

@@ -114,6 +114,15 @@ def predict(
             metavar="FILE",
         ),
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(
+            "--explain",
+            file_okay=False,
+            help="Show what carried each label: a figure and a JSON per file, in this folder.",
+            metavar="DIR",
+        ),
+    ] = None,
     threads: ThreadsOption = None,
 ) -> None:
     """Say which emotion each file shows. A bad file is a row with its error; exit code 1 then."""
@@ -125,6 +134,8 @@ def predict(
     folder, paths = resolve(model), expand(files)
     over_time = timeline or out is not None or render is not None
     choices = _choices(paths, window, hop, faces, modality, out, render) if over_time else None
+    if over_time and explain is not None:
+        raise typer.BadParameter("--explain shows single answers: leave --timeline out.")
     reader = Reader.of_checkpoint(
         folder,
         face_detector=face_detector.value if face_detector else None,
@@ -152,7 +163,12 @@ def predict(
 
             show_timelines(recognizer, paths, choices, as_json=as_json)
             return
-        rows = recognizer.many(paths, modality=modality.value, batch_size=batch_size)
+        if explain is None:
+            rows = recognizer.many(paths, modality=modality.value, batch_size=batch_size)
+        else:
+            from claip_emo.inference.explain import explain_files
+
+            rows = explain_files(recognizer, paths, explain, modality=modality.value)
         with closing(rows), _progress(len(paths)) as progress:
             for result in progress.track(rows, total=len(paths)):
                 failed |= result.error is not None

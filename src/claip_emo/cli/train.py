@@ -17,6 +17,7 @@ from claip_emo.cli.options import (
     BackboneOption,
     DataOption,
     DeviceOption,
+    ExplainOption,
     JsonOption,
     SeedOption,
     SetOption,
@@ -57,6 +58,7 @@ def train(
     ] = None,
     seed: SeedOption = None,
     device: DeviceOption = "auto",
+    explain: ExplainOption = 0,
     threads: ThreadsOption = None,
     dry_run: Annotated[
         bool,
@@ -76,7 +78,9 @@ def train(
     if out is None:
         raise typer.BadParameter("Name the folder of the run with --out DIR.")
     command = shlex.join(["claip-emo", *sys.argv[1:]])
-    options = {"init": init, "device": device, "command": command, "console": console}
+    options = {
+        "init": init, "device": device, "explain": explain, "command": command, "console": console,
+    }  # fmt: skip
     if folds is None:
         from claip_emo.training.fit import train as fit
 

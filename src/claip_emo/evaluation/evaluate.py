@@ -17,6 +17,7 @@ from claip_emo.data.cache import ClipCache
 from claip_emo.data.dataset import ClipDataset, LabelledClip, collate
 from claip_emo.evaluation import processes
 from claip_emo.evaluation.across import Scorer, project_corpus, projected_scorer
+from claip_emo.evaluation.explanations import write_explanations
 from claip_emo.evaluation.intake import (
     facts_of,
     known_to,
@@ -26,8 +27,15 @@ from claip_emo.evaluation.intake import (
     readable,
 )
 from claip_emo.evaluation.predictions import Predictions, metrics
-from claip_emo.evaluation.report import surest_mistakes, thumbnail_name, write_report
+from claip_emo.evaluation.report import (
+    EXPLANATIONS,
+    forget_pictures,
+    surest_mistakes,
+    thumbnail_name,
+    write_report,
+)
 from claip_emo.evaluation.run import describe_run, progress_bar, progress_task
+from claip_emo.inference.predictor import ModelEncoder
 from claip_emo.labels import Projection, project
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import make_detector
@@ -148,7 +156,12 @@ def _told_plainly(loader: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def write_run(
-    out: Path, predictions: Predictions, dataset: ClipDataset, facts: dict[str, Any]
+    out: Path,
+    predictions: Predictions,
+    dataset: ClipDataset,
+    facts: dict[str, Any],
+    encoder: ModelEncoder | None = None,
+    explain: int = 0,
 ) -> dict[str, Any]:
     """Write predictions, metrics, thumbnails, facts and the report of a run; return the metrics.
 
@@ -157,13 +170,18 @@ def write_run(
         predictions: rows of the test part.
         dataset: the test part, for the thumbnails of the surest mistakes.
         facts: what the report says of the run (``run.json``).
+        encoder: of the model that scored, for ``explain``.
+        explain: how many of the surest mistakes the report explains.
     """
     out.mkdir(parents=True, exist_ok=True)
     predictions.write(out / "predictions.parquet")
     figures = metrics(predictions)
     _write_json(out / "metrics.json", figures)
     _write_json(out / "run.json", facts)
+    forget_pictures(out)
     write_thumbnails(out / "thumbnails", predictions, dataset)
+    if encoder is not None and explain:
+        write_explanations(out / EXPLANATIONS, predictions, dataset, encoder, explain)
     write_report(out)
     return figures
 
@@ -242,6 +260,7 @@ def evaluate_corpus(
     cache: Path | None = None,
     batch_size: int = 8,
     workers: int = 2,
+    explain: int = 0,
     command: str | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -260,6 +279,8 @@ def evaluate_corpus(
         cache: folder of prepared clips; what is not there is prepared first.
         batch_size: clips per batch.
         workers: decoding processes.
+        explain: how many of the surest mistakes the report explains; with a projection none, as
+            their labels are not the model's own.
         command: what was typed, for the report.
         console: where progress is shown; None: stderr.
 
@@ -293,7 +314,10 @@ def evaluate_corpus(
             progress=progress_task(bar, "Scoring", len(dataset)),
         )
     facts = describe_run(model, counts={"test": len(dataset)}, command=command, **facts)
-    figures = write_run(out, rows, dataset, facts) if processes.is_first() else {}
+    figures: dict[str, Any] = {}
+    if processes.is_first():
+        encoder = None if projection else ModelEncoder(model, processor)
+        figures = write_run(out, rows, dataset, facts, encoder, explain)
     processes.wait()
     return figures
 
@@ -301,8 +325,6 @@ def evaluate_corpus(
 def write_thumbnails(folder: Path, predictions: Predictions, dataset: ClipDataset) -> None:
     """Write the middle frame of each of the surest mistakes as a small JPEG."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.jpg"):
-        stale.unlink()
     place = {sample.id: index for index, sample in enumerate(dataset.corpus.samples)}
     for mistake in surest_mistakes(predictions):
         item: LabelledClip = dataset[place[mistake["id"]]]

@@ -29,12 +29,13 @@ from claip_emo.evaluation.predictions import (
     metrics,
 )
 from claip_emo.evaluation.report import (
+    forget_pictures,
     headline_of,
     kept_epoch,
+    picture_names,
     read_history,
     read_json,
     surest_mistakes,
-    thumbnail_name,
     write_report,
 )
 from claip_emo.metrics import summarise
@@ -115,7 +116,8 @@ def summarise_folds(out: Path, *, wanted: Sequence[int] | None = None) -> dict[s
     for name, content in (("metrics", scored), ("run", merged), ("folds", summary)):
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         write_text(out / f"{name}.json", text)
-    _copy_thumbnails(out / "thumbnails", finished, rows)
+    forget_pictures(out)
+    _copy_pictures(out, finished, rows)
     write_report(out)
     return summary
 
@@ -265,14 +267,13 @@ def _flat(described: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _copy_thumbnails(folder: Path, finished: Mapping[int, Path], rows: Predictions) -> None:
-    """Take the pictures of the surest mistakes from the folds: each is among its fold's surest."""
-    folder.mkdir(exist_ok=True)
-    for stale in folder.glob("*.jpg"):
-        stale.unlink()
+def _copy_pictures(out: Path, finished: Mapping[int, Path], rows: Predictions) -> None:
+    """Take pictures and explanations of the surest mistakes from the folds, where they are too."""
     fold_of = dict(zip(rows.ids, rows.folds, strict=True))
     for mistake in surest_mistakes(rows):
-        fold = fold_of[mistake["id"]]
-        name = thumbnail_name(mistake["id"])
-        if fold is not None and (finished[fold] / "thumbnails" / name).is_file():
-            shutil.copyfile(finished[fold] / "thumbnails" / name, folder / name)
+        if (fold := fold_of[mistake["id"]]) is None:
+            continue
+        for name in picture_names(mistake["id"]):
+            if (finished[fold] / name).is_file():
+                (out / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(finished[fold] / name, out / name)

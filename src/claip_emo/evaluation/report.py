@@ -1,8 +1,8 @@
 """The report of a run: one self-contained page, the same as Markdown, and its tables as LaTeX.
 
 Reads ``predictions.parquet`` and, where they are there, ``metrics.json``, ``folds.json``,
-``history.jsonl``, ``run.json``, ``zero-shot/``, ``calibration/`` and ``thumbnails/`` of a run's
-folder. It needs no model.
+``history.jsonl``, ``run.json``, ``zero-shot/``, ``calibration/``, ``thumbnails/`` and
+``explanations/`` of a run's folder. It needs no model.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from claip_emo.evaluation.wording import (
 )
 from claip_emo.whole_files import write_text
 
+EXPLANATIONS = "explanations"
 MISTAKES = 12
 SCORES_SHOWN = 3
 
@@ -111,6 +112,7 @@ def gather(run: Path, predictions: Predictions, scored: dict[str, Any]) -> dict[
     for mistake in mistakes:
         picture = run / "thumbnails" / thumbnail_name(mistake["id"])
         mistake["picture"] = _data_uri(picture) if picture.is_file() else None
+        mistake["explanation"] = _explanation(run / EXPLANATIONS / explanation_name(mistake["id"]))
     subtitle = [facts.get(key) for key in ("backbone", "adaptation")]
     return {
         "title": str(facts.get("title") or run.resolve().name),
@@ -173,6 +175,26 @@ def thumbnail_name(clip_id: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", clip_id)[-60:].strip("-") or "clip"
     digest = hashlib.sha256(clip_id.encode("utf-8", "surrogatepass")).hexdigest()[:20]
     return f"{readable}-{digest}.jpg"
+
+
+def explanation_name(clip_id: str) -> str:
+    """Return the file name of a clip's explanation; ``.json`` has it in numbers."""
+    return str(Path(thumbnail_name(clip_id)).with_suffix(".webp"))
+
+
+def picture_names(clip_id: str) -> tuple[str, ...]:
+    """Return the files of a run that show a clip: its thumbnail and its explanation."""
+    explained = Path(EXPLANATIONS) / explanation_name(clip_id)
+    thumbnail = f"thumbnails/{thumbnail_name(clip_id)}"
+    return thumbnail, str(explained), str(explained.with_suffix(".json"))
+
+
+def forget_pictures(run: Path) -> None:
+    """Remove the thumbnails and explanations of former predictions."""
+    for folder in ("thumbnails", EXPLANATIONS):
+        for kind in ("*.jpg", "*.webp", "*.json"):
+            for stale in (run / folder).glob(kind):
+                stale.unlink()
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
@@ -278,8 +300,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _explanation(figure: Path) -> dict[str, str] | None:
+    """Return the figure of an explanation and what it says; None where there is none."""
+    said = read_json(figure.with_suffix(".json"))
+    if not (figure.is_file() and said.keys() >= {"sentence", "note"}):
+        return None
+    return {"picture": _data_uri(figure), "sentence": said["sentence"], "note": said["note"]}
+
+
 def _data_uri(path: Path) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    kind = {".webp": "webp"}.get(path.suffix, "jpeg")
+    return f"data:image/{kind};base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

@@ -68,8 +68,21 @@ class Abstention:
             scores: (class,).
             used: of ``video`` and ``audio``, those that the scores are of.
         """
-        if self.limits is not None:
-            there = "av" if len(used) == 2 else "".join(name[0] for name in used)
-            if scores.max() < self.limits.get(there, np.inf):
-                return UNCERTAIN
-        return names[int(scores.argmax())]
+        sure = self.allows(float(scores.max()), used)
+        return names[int(scores.argmax())] if sure else UNCERTAIN
+
+    def allows(self, score: float, used: Sequence[str]) -> bool:
+        """Say whether a score of an emotion is high enough to name it.
+
+        Args:
+            score: of the emotion.
+            used: of ``video`` and ``audio``, those that it is of.
+        """
+        if self.limits is None:
+            return True
+        there = "av" if len(used) == 2 else "".join(name[0] for name in used)
+        return score >= self.limits.get(there, np.inf)
+
+
+ALWAYS = Abstention()
+"""Names an emotion, however unsure."""

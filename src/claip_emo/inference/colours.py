@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from claip_emo.inference.abstention import UNCERTAIN
+
 # Okabe and Ito's, which the colour-blind tell apart (jfly.uni-koeln.de/color).
 OF_EMOTIONS = {
     "happiness": "#e69f00",
@@ -14,6 +16,7 @@ OF_EMOTIONS = {
     "disgust": "#009e73",
     "fear": "#cc79a7",
     "contempt": "#56b4e9",
+    UNCERTAIN: "#dcdcdc",
 }
 OTHERS = ("#56b4e9", "#7f3c8d", "#3969ac", "#80ba5a", "#cf1c90", "#f97b72", "#4b4b8f", "#a5aa99")
 

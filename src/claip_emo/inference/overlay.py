@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from claip_emo.inference.abstention import UNCERTAIN
 from claip_emo.inference.colours import colours_of
 from claip_emo.inference.timeline_result import Stretch, Timeline, TimelinePerson
 from claip_emo.media.picture import Frame
@@ -72,8 +73,10 @@ def _shown(
     if stretch.boxes_px is not None:
         box = between(time_s, stretch.times_s, stretch.boxes_px)
     starts = [segment.start_s for segment in stretch.segments]
-    label = stretch.segments[max(0, bisect_right(starts, time_s) - 1)].label
-    return InSight(person, label, float(scores[labels.index(label)]), scores, box)
+    segment = stretch.segments[max(0, bisect_right(starts, time_s) - 1)]
+    known = segment.label in labels
+    score = float(scores[labels.index(segment.label)]) if known else segment.score
+    return InSight(person, segment.label, score, scores, box)
 
 
 def between(
@@ -101,10 +104,10 @@ class Overlay:
         """Choose colours and sizes."""
         self._timeline, self._people = timeline, InSightOverTime(timeline)
         self._scale = max(0.4, min(height, width) / SHORT_PX)
-        colours = colours_of(timeline.labels)
+        names = (*timeline.labels, UNCERTAIN)
         self._colours = {
             label: tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
-            for label, colour in zip(timeline.labels, colours, strict=True)
+            for label, colour in zip(names, colours_of(names), strict=True)
         }
         self._panels: dict[int, tuple[int, NDArray[np.uint8]]] = {}
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from claip_emo.media.clip import Clip
 from claip_emo.model.description import Modality
 from claip_emo.model.folded import FoldedModel
-from claip_emo.model.processor_settings import ProcessorSettings
 from claip_emo.model.prompts import Role
 from claip_emo.model.scoring import NO_FRAMES, Array, ArrayEncoder
 from claip_emo.model.stacking import Scores
@@ -21,6 +20,7 @@ from claip_emo.threads import tell_torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from claip_emo.model.batching import Encoder
     from claip_emo.model.modeling import ClaipEmoModel
     from claip_emo.model.precision import PrecisionChoice
     from claip_emo.model.processing import ClaipEmoProcessor
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 class Predictor(ArrayEncoder, Protocol):
     """Turns clips into scores, at once or part by part."""
 
-    settings: ProcessorSettings
-    """What its towers want to see."""
     precision: str
     """The number format of its towers."""
     on_cpu: bool
@@ -45,7 +43,59 @@ class Predictor(ArrayEncoder, Protocol):
         ...
 
 
-class ModelPredictor:
+class ModelEncoder:
+    """The parts of a model with torch, one by one, for arrays.
+
+    Args:
+        model: a trained model, or one that scores like it.
+        processor: what its towers want to see.
+    """
+
+    def __init__(self, model: Encoder, processor: ClaipEmoProcessor):
+        """Take the model as it is."""
+        self.model, self.processor = model, processor
+        self.config, self.settings = model.config, processor.settings
+        self.widths: dict[Role, int] = {"vision": model.video_width, "audio": model.audio_width}
+
+    def encode(
+        self, frames: NDArray[np.uint8] = NO_FRAMES, sounds: Sequence[Array] = ()
+    ) -> tuple[Array, Array]:
+        """Turn crops (frame, S, S, 3) and pieces of sound (samples,) into features.
+
+        Returns:
+            (frame, video width) and (piece, audio width).
+        """
+        from claip_emo.model.batching import encode_arrays
+
+        return encode_arrays(self.model, self.processor, frames, sounds)
+
+    def over_time(self, frames: Array) -> Array:
+        """Turn features of frames (batch, time, video width) into (batch, video width)."""
+        return self._of_the_model(self.model.over_time, frames)
+
+    def attention(self, frames: Array) -> Array | None:
+        """Return the CLS's attention to features (batch, time, video width), (batch, time)."""
+        from claip_emo.model.heads import TemporalTransformer
+
+        temporal = getattr(self.model, "temporal", None)
+        if not isinstance(temporal, TemporalTransformer):
+            return None
+        return self._of_the_model(temporal.attention, frames)
+
+    def fuse(self, video: Array, audio: Array) -> Array:
+        """Turn features (batch, video width) and (batch, audio width) into logits."""
+        return self._of_the_model(self.model.fuse, video, audio)
+
+    def _of_the_model(self, part: Callable[..., Tensor], *features: Array) -> Array:
+        import torch
+
+        model = self.model
+        with torch.inference_mode():
+            given = [torch.from_numpy(each).to(model.device, model.head_dtype) for each in features]
+            return part(*given).float().cpu().numpy()
+
+
+class ModelPredictor(ModelEncoder):
     """A whole model and what its towers want to see.
 
     Args:
@@ -53,6 +103,8 @@ class ModelPredictor:
         processor: what its towers want to see.
         precision: number format of the towers; ``auto`` is the faster of fp32 and bf16.
     """
+
+    model: ClaipEmoModel
 
     def __init__(
         self,
@@ -68,9 +120,7 @@ class ModelPredictor:
         from claip_emo.model.precision import resolve_precision
 
         self.precision = resolve_precision(precision, model.device, model.config)
-        self.model, self.processor = model.merge(self.precision), processor
-        self.config, self.settings = model.config, processor.settings
-        self.widths: dict[Role, int] = {"vision": model.video_width, "audio": model.audio_width}
+        super().__init__(model.merge(self.precision), processor)
 
     @property
     def on_cpu(self) -> bool:
@@ -94,34 +144,6 @@ class ModelPredictor:
             np.concatenate([few.logits for few in found]),
             np.concatenate([few.probabilities for few in found]),
         )
-
-    def encode(
-        self, frames: NDArray[np.uint8] = NO_FRAMES, sounds: Sequence[Array] = ()
-    ) -> tuple[Array, Array]:
-        """Turn crops (frame, S, S, 3) and pieces of sound (samples,) into features.
-
-        Returns:
-            (frame, video width) and (piece, audio width).
-        """
-        from claip_emo.model.batching import encode_arrays
-
-        return encode_arrays(self.model, self.processor, frames, sounds)
-
-    def over_time(self, frames: Array) -> Array:
-        """Turn features of frames (batch, time, video width) into (batch, video width)."""
-        return self._of_the_model(self.model.over_time, frames)
-
-    def fuse(self, video: Array, audio: Array) -> Array:
-        """Turn features (batch, video width) and (batch, audio width) into logits."""
-        return self._of_the_model(self.model.fuse, video, audio)
-
-    def _of_the_model(self, part: Callable[..., Tensor], *features: Array) -> Array:
-        import torch
-
-        model = self.model
-        with torch.inference_mode():
-            given = [torch.from_numpy(each).to(model.device, model.head_dtype) for each in features]
-            return part(*given).float().cpu().numpy()
 
 
 def load_predictor(

@@ -28,13 +28,13 @@ from claip_emo.inference.timeline import FacesChoice, Progress, make_timeline
 from claip_emo.inference.timeline_result import Timeline
 from claip_emo.labels import LabelSet
 from claip_emo.media.clip import Clip
-from claip_emo.media.faces import FaceDetector
 from claip_emo.media.spec import DetectorKind
 from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.description import Modality
 from claip_emo.threads import in_use
 
 if TYPE_CHECKING:
+    from claip_emo.inference.explanation import Explanation
     from claip_emo.model.modeling import ClaipEmoModel
     from claip_emo.model.precision import PrecisionChoice
     from claip_emo.model.processing import ClaipEmoProcessor
@@ -146,15 +146,6 @@ class EmotionRecognizer:
         )
 
     @property
-    def detector(self) -> FaceDetector | None:
-        """What finds faces; None: nothing does."""
-        return self.reader.detector
-
-    @detector.setter
-    def detector(self, detector: FaceDetector | None) -> None:
-        self.reader.detector = detector
-
-    @property
     def labels(self) -> LabelSet:
         """The emotions it tells apart."""
         return self.predictor.config.label_set
@@ -234,8 +225,21 @@ class EmotionRecognizer:
             hop_s=hop_s,
             faces=faces,
             audio=audio,
+            abstention=self.abstention,
             progress=progress,
         )
+
+    def explain(self, clip: Clip, modality: ModalityChoice = "av") -> Explanation:
+        """Say which frames, seconds and regions carried the label of a clip that was loaded.
+
+        Raises:
+            MediaError: if a model of one modality finds nothing of it in the clip.
+            ModalityError: if the model does not read the modality that is asked for.
+        """
+        from claip_emo.inference.explain import explain
+
+        self.reader.check(clip, clip.path)
+        return explain(self.predictor, clip, self.reader.mask(modality))
 
     def many(
         self,

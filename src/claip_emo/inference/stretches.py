@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from claip_emo.inference.abstention import Abstention
 from claip_emo.inference.timeline_result import ScoredWindow, Stretch, segments_of
 from claip_emo.inference.voice import Voice
 from claip_emo.inference.windows import Window, Windower, curve_of
@@ -43,7 +44,9 @@ class Passage:
         """When it was seen first and last."""
         return self.times_s[0], self.times_s[-1]
 
-    def stretch(self, labels: tuple[str, ...], window_s: float, hop_s: float) -> Stretch:
+    def stretch(
+        self, labels: tuple[str, ...], abstention: Abstention, window_s: float, hop_s: float
+    ) -> Stretch:
         """Return what was found, once all of it was scored."""
         spans = np.array([(window.start_s, window.end_s) for window in self.windows])
         scores = np.stack([window.scores for window in self.windows])
@@ -53,7 +56,7 @@ class Passage:
             end_s=float(spans[:, 1].max()),
             windows=tuple(self.windows),
             curve=curve,
-            segments=segments_of(curve, labels, window_s),
+            segments=segments_of(curve, self.windows, labels, abstention, window_s),
             times_s=np.array(self.times_s),
             boxes_px=np.stack(self.boxes_px) if self.boxes_px else None,
         )
@@ -66,11 +69,15 @@ class Scorer:
         model: encodes crops, and turns features into logits.
         voice: what was heard; windows take the piece of it that is nearest.
         modality: what is left unmasked.
+        abstention: says which windows are named ``uncertain``.
     """
 
-    def __init__(self, model: ArrayEncoder, voice: Voice, modality: Modality):
+    def __init__(
+        self, model: ArrayEncoder, voice: Voice, modality: Modality, abstention: Abstention
+    ):
         """Begin without anything to do."""
         self._model, self._voice, self._modality = model, voice, modality
+        self._abstention, self._labels = abstention, model.config.label_set.names
         self._crops: list[tuple[Passage, float, Frame | None]] = []
         self._windows: list[tuple[Passage, Window]] = []
         self._frames = 0
@@ -128,7 +135,10 @@ class Scorer:
         ):
             used = (("video", len(window.frames) > 0), ("audio", bool(voice)))
             modalities = tuple(name for name, present in used if present)
-            passage.windows.append(ScoredWindow(window.start_s, window.end_s, row, modalities))
+            label = self._abstention.label(self._labels, row, modalities)
+            passage.windows.append(
+                ScoredWindow(window.start_s, window.end_s, label, row, modalities)
+            )
 
     def _probabilities(
         self,

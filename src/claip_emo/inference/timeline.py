@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from claip_emo.inference.abstention import ALWAYS, Abstention
 from claip_emo.inference.looking import FacesChoice, Looker, picture_end_s
 from claip_emo.inference.predictor import Predictor
 from claip_emo.inference.reader import Reader
@@ -48,6 +49,7 @@ def make_timeline(
     hop_s: float = 0.5,
     faces: FacesChoice = "main",
     audio: str | Path | None = None,
+    abstention: Abstention = ALWAYS,
     progress: Progress | None = None,
 ) -> Timeline:
     """Find out who felt what, when.
@@ -61,6 +63,7 @@ def make_timeline(
         hop_s: from one window to the next, at most a window.
         faces: ``all`` follows everybody, ``main`` the largest face of each moment.
         audio: a sound file that belongs to a silent video.
+        abstention: says what is named ``uncertain``.
         progress: is told how far it is.
 
     Raises:
@@ -70,7 +73,7 @@ def make_timeline(
     check_windows(window_s, hop_s, faces)
     spec = reader.spec(modality)
     source = open_source(path, video=spec.video, audio=spec.audio, audio_path=audio)
-    work = _Work(predictor, source, spec, modality, window_s, hop_s, progress)
+    work = _Work(predictor, source, spec, modality, abstention, window_s, hop_s, progress)
     work.listen()
     passages = work.look(reader.detector, faces) if len(source.times_s) else []
     if not passages:
@@ -104,12 +107,14 @@ class _Work:
         source: Source,
         spec: ClipSpec,
         modality: Modality,
+        abstention: Abstention,
         window_s: float,
         hop_s: float,
         progress: Progress | None,
     ):
         self.predictor, self.source, self.spec = predictor, source, spec
-        self.modality, self.window_s, self.hop_s = modality, window_s, hop_s
+        self.modality, self.abstention = modality, abstention
+        self.window_s, self.hop_s = modality, window_s, hop_s
         self.warnings: list[str] = []
         self.cuts_s: tuple[float, ...] = ()
         self.heard_s = source.sound_s[1] - source.sound_s[0] if source.sound_s else 0.0
@@ -129,7 +134,7 @@ class _Work:
             self.warnings.append(silent(source.sound_s, [source.sound_s]))
         elif source.sound_s is not None and not self.voice.speaks:
             self.warnings.append(NO_SPEECH)
-        self.scorer = Scorer(self.predictor, self.voice, self.modality)
+        self.scorer = Scorer(self.predictor, self.voice, self.modality, self.abstention)
 
     def look(self, detector: FaceDetector | None, faces: FacesChoice) -> list[Passage]:
         """See all of the picture; where nobody is found in it, the whole of it once more."""
@@ -180,7 +185,11 @@ class _Work:
             said += [of_whom + weak for weak in _weak(theirs)]
         people = tuple(
             TimelinePerson(
-                number, tuple(one.stretch(labels, self.window_s, self.hop_s) for one in theirs)
+                number,
+                tuple(
+                    one.stretch(labels, self.abstention, self.window_s, self.hop_s)
+                    for one in theirs
+                ),
             )
             for number, theirs in enumerate(everybody, 1)
         )

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from claip_emo.inference.abstention import UNCERTAIN
 from claip_emo.inference.colours import colours_of
 from claip_emo.inference.timeline_result import Stretch, Timeline, TimelinePerson
 
@@ -67,7 +68,8 @@ def _scores(axes: Axes, timeline: Timeline, stretch: Stretch) -> None:
 
 def _strip(axes: Axes, timeline: Timeline, stretch: Stretch) -> None:
     """Draw the segments of a stretch, named where there is room."""
-    colours = dict(zip(timeline.labels, colours_of(timeline.labels), strict=True))
+    names = (*timeline.labels, UNCERTAIN)
+    colours = dict(zip(names, colours_of(names), strict=True))
     letter_s = LETTER_SHARE * (timeline.duration_s or 1.0)
     bottom, height = STRIP
     for segment in stretch.segments:

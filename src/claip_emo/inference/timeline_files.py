@@ -53,10 +53,9 @@ class WriteCsv(Writer):
         table.writerow(["person", "start_s", "end_s", "label", *scores])
         for person in timeline.people:
             for window in person.windows:
-                best = timeline.labels[int(window.scores.argmax())]
                 times = (f"{time_s:.3f}" for time_s in (window.start_s, window.end_s))
                 values = (f"{value:.6f}" for value in window.scores)
-                table.writerow([person.id, *times, best, *values])
+                table.writerow([person.id, *times, window.label, *values])
         return rows.getvalue()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from claip_emo.inference.abstention import UNCERTAIN, Abstention
 from claip_emo.inference.windows import Curve, labels_over
 
 DIGITS = 3  # of times in JSON: milliseconds
@@ -21,8 +24,8 @@ class Segment:
     Attributes:
         start_s: where it begins.
         end_s: where it ends.
-        label: the emotion.
-        score: its mean probability.
+        label: the emotion, or ``uncertain``.
+        score: mean probability of the most probable emotion.
     """
 
     start_s: float
@@ -38,12 +41,14 @@ class ScoredWindow:
     Attributes:
         start_s: where they begin.
         end_s: where they end.
+        label: the most probable emotion, or ``uncertain``.
         scores: probability of each emotion, (classes,).
         modalities: what was used, of ``video`` and ``audio``.
     """
 
     start_s: float
     end_s: float
+    label: str
     scores: NDArray[np.float64]
     modalities: tuple[str, ...]
 
@@ -169,21 +174,34 @@ class Timeline:
         return {name: float(value) for name, value in zip(self.labels, scores, strict=True)}
 
 
-def segments_of(curve: Curve, labels: Sequence[str], window_s: float) -> tuple[Segment, ...]:
-    """Join the slots of a curve into segments of one label each."""
+def segments_of(
+    curve: Curve,
+    windows: Sequence[ScoredWindow],
+    labels: Sequence[str],
+    abstention: Abstention,
+    window_s: float,
+) -> tuple[Segment, ...]:
+    """Join the slots of a curve into segments of one label each.
+
+    Args:
+        curve: scores over time.
+        windows: that it was made of; what most of those that touch a segment used was used in it.
+        labels: of the classes.
+        abstention: says when a segment is named ``uncertain``.
+        window_s: length of the windows.
+    """
     path = labels_over(curve, window_s)
-    starts = np.flatnonzero(np.diff(path, prepend=-1))
-    ends = [*starts[1:].tolist(), len(path)]
+    starts = np.flatnonzero(np.diff(path, prepend=-1)).tolist()
     lengths = np.diff(curve.edges_s)
-    return tuple(
-        Segment(
-            float(curve.edges_s[start]),
-            float(curve.edges_s[end]),
-            labels[path[start]],
-            float(np.average(curve.scores[start:end, path[start]], weights=lengths[start:end])),
-        )
-        for start, end in zip(starts.tolist(), ends, strict=True)
-    )
+    segments = []
+    for start, end in pairwise([*starts, len(path)]):
+        begin_s, end_s = float(curve.edges_s[start]), float(curve.edges_s[end])
+        scores = np.average(curve.scores[start:end], axis=0, weights=lengths[start:end])
+        used = Counter(w.modalities for w in windows if w.start_s < end_s and begin_s < w.end_s)
+        sure = abstention.allows(float(scores[path[start]]), used.most_common(1)[0][0])
+        label = labels[path[start]] if sure else UNCERTAIN
+        segments.append(Segment(begin_s, end_s, label, float(scores[path[start]])))
+    return tuple(segments)
 
 
 def _ms(seconds: float) -> float:

@@ -213,6 +213,13 @@ class FoldedModel:
         with one_for_each_product():
             return self.temporal(frames)
 
+    def attention(self, frames: Array) -> Array | None:
+        """Return the CLS's attention to features (batch, time, video width), (batch, time)."""
+        if not isinstance(self.temporal, Transformer):
+            return None
+        with one_for_each_product():
+            return self.temporal.attention(frames)
+
     def fuse(self, video: Array, audio: Array) -> Array:
         """Turn features (batch, video width) and (batch, audio width) into logits."""
         with one_for_each_product():

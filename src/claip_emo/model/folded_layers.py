@@ -208,6 +208,21 @@ class Transformer:
         Raises:
             ValueError: for more frames than the table of positions was made for.
         """
+        tokens, weights, value = self._attended(frames)
+        row = tokens[:, 0] + self.attention_out((weights @ value).reshape(len(frames), -1))
+        return row + self.mlp_out(gelu(self.mlp_in(_scaled(row, *self.mlp_norm))))
+
+    def attention(self, frames: Array) -> Array:
+        """Return how the CLS token attends to (batch, time, width), over the heads: (batch, time).
+
+        Raises:
+            ValueError: for more frames than the table of positions was made for.
+        """
+        _, weights, _ = self._attended(frames)
+        return weights[:, :, 0, 1:].mean(axis=1)
+
+    def _attended(self, frames: Array) -> tuple[Array, Array, Array]:
+        """Return tokens (B, 1 + T, D), the CLS's attention (B, heads, 1, 1 + T), and values."""
         batch, time, width = frames.shape
         if time >= (rows := self.positions.shape[1]):
             raise too_many_frames(time, rows)
@@ -217,9 +232,7 @@ class Transformer:
         qkv = qkv.reshape(batch, time + 1, 3, self.heads, -1).transpose(2, 0, 3, 1, 4)
         query, key, value = qkv[0][:, :, :1], qkv[1], qkv[2]  # (B, heads, 1 or 1 + T, head_dim)
         scale = np.float32(1 / math.sqrt(query.shape[-1]))
-        attended = softmax(query @ key.swapaxes(-1, -2) * scale) @ value
-        row = tokens[:, 0] + self.attention_out(attended.reshape(batch, -1))
-        return row + self.mlp_out(gelu(self.mlp_in(_scaled(row, *self.mlp_norm))))
+        return tokens, softmax(query @ key.swapaxes(-1, -2) * scale), value
 
 
 def softmax(values: Array) -> Array:

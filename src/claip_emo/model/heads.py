@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,19 +51,40 @@ class TemporalTransformer(nn.Module):
         Raises:
             ValueError: for more frames than the position table has rows.
         """
+        tokens, query, key, value = self._projected(frames)
+        # Only the CLS is read out, so only its row of the attention is computed.
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        cls = tokens[:, 0] + self.attention_out(attended.reshape(len(frames), -1))  # (B, D)
+        hidden = functional.gelu(self.mlp_in(self.mlp_norm(cls)), approximate="tanh")
+        return cls + self.mlp_out(hidden)
+
+    def attention(self, frames: Tensor) -> Tensor:
+        """Return how the CLS token attends to the frames, averaged over the heads.
+
+        Args:
+            frames: (batch, time, width), time at most ``num_frames``.
+
+        Returns:
+            (batch, time); what is missing to 1 is its attention to itself.
+
+        Raises:
+            ValueError: for more frames than the position table has rows.
+        """
+        _, query, key, _ = self._projected(frames)
+        weights = (query @ key.mT / math.sqrt(query.shape[-1])).softmax(dim=-1)
+        return weights[:, :, 0, 1:].mean(dim=1)  # (B, heads, 1, 1 + T) -> (B, T)
+
+    def _projected(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the tokens (B, 1 + T, D), the CLS's query, and all keys and values."""
         batch, time, width = frames.shape
         rows = self.position_embedding.shape[1]
         if time >= rows:
             raise too_many_frames(time, rows)
         tokens = torch.cat([self.cls_token.expand(batch, 1, width), frames], dim=1)
-        tokens = tokens + self.position_embedding[:, : time + 1]  # (B, 1 + T, D)
+        tokens = tokens + self.position_embedding[:, : time + 1]
         qkv = self.qkv(self.attention_norm(tokens)).view(batch, time + 1, 3, self.heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, 1 + T, head_dim)
-        # Only the CLS is read out, so only its row of the attention is computed.
-        attended = functional.scaled_dot_product_attention(query[:, :, :1], key, value)
-        cls = tokens[:, 0] + self.attention_out(attended.reshape(batch, -1))  # (B, D)
-        hidden = functional.gelu(self.mlp_in(self.mlp_norm(cls)), approximate="tanh")
-        return cls + self.mlp_out(hidden)
+        return tokens, query[:, :, :1], key, value
 
 
 class MeanPool(nn.Module):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from claip_emo.media.clip import Clip
 from claip_emo.model.description import Described, Modality
+from claip_emo.model.processor_settings import ProcessorSettings
 from claip_emo.model.prompts import Role
 from claip_emo.model.stacking import Scores, check_modalities, scores_of, views_of
 
@@ -21,9 +22,11 @@ class ArrayEncoder(Protocol):
     """The parts of a model one by one, for who lets the towers run once for many questions.
 
     Attributes:
+        settings: what its towers want to see.
         widths: of the vector of each tower, ``vision`` and ``audio``; 0: the model has none.
     """
 
+    settings: ProcessorSettings
     widths: Mapping[Role, int]
 
     @property
@@ -47,6 +50,17 @@ class ArrayEncoder(Protocol):
 
     def over_time(self, frames: Array) -> Array:
         """Turn features of frames (batch, time, video width) into (batch, video width)."""
+        ...
+
+    def attention(self, frames: Array) -> Array | None:
+        """Return how a temporal Transformer attends to each frame; None: there is none.
+
+        Args:
+            frames: features (batch, time, video width).
+
+        Returns:
+            (batch, time), of the CLS token, averaged over the heads; rows sum to at most 1.
+        """
         ...
 
     def fuse(self, video: Array, audio: Array) -> Array:

@@ -27,6 +27,7 @@ from claip_emo.evaluation.evaluate import predict, write_run
 from claip_emo.evaluation.intake import plainly, prepared, readable, without
 from claip_emo.evaluation.run import commit, describe_run, progress_bar, progress_task
 from claip_emo.evaluation.zero_shot_run import score_beside
+from claip_emo.inference.predictor import ModelEncoder
 from claip_emo.media.decode import MediaError
 from claip_emo.model import checkpoint_folder as store
 from claip_emo.model.card import write_card
@@ -81,6 +82,7 @@ def train(
     *,
     init: Path | str | None = None,
     device: str = "auto",
+    explain: int = 0,
     command: str | None = None,
     console: Console | None = None,
 ) -> Run:
@@ -93,6 +95,7 @@ def train(
         out: the run's folder.
         init: a checkpoint to start the weights from; the recipe's own unless it is given.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        explain: how many of the surest mistakes the report explains.
         command: what was typed, for the report.
         console: where progress is shown; None: stderr.
 
@@ -163,9 +166,10 @@ def train(
                     workers=workers,
                     progress=progress_task(bar, "Testing", len(datasets["test"])),
                 )
-            if processes.is_first():
-                figures = write_run(out, rows, datasets["test"], facts)
-                write_card(out / "model", facts, figures)
+                if processes.is_first():
+                    encoder = ModelEncoder(model, processor)
+                    figures = write_run(out, rows, datasets["test"], facts, encoder, explain)
+                    write_card(out / "model", facts, figures)
     processes.wait()
     return Run(out, figures, seconds)
 

@@ -50,6 +50,7 @@ def train_folds(
     *,
     init: Path | str | None = None,
     device: str = "auto",
+    explain: int = 0,
     command: str | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def train_folds(
         out: folder of all of them.
         init: a checkpoint to start the weights from.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        explain: how many of each fold's surest mistakes the reports explain.
         command: what was typed, for the report.
         console: where progress is shown; None: stderr.
 
@@ -81,7 +83,10 @@ def train_folds(
         said = "finished already" if done else f"{number} of {len(folds)}"
         shown.print(f"[bold]Fold {fold}[/] ({said})", soft_wrap=True)
         if not done:
-            train(own, folder, init=init, device=device, command=command, console=console)
+            train(
+                own, folder, init=init, device=device, explain=explain, command=command,
+                console=console,
+            )  # fmt: skip
     if processes.is_first():
         summarise_folds(out, wanted=folds_of(recipe.data))
     processes.wait()
