@@ -84,7 +84,7 @@ def _reliability(
     x = np.array([each["confidence"] for each in bins]) + ASIDE[side]
     y = np.array([each["accuracy"] for each in bins])
     enough = np.array([each["count"] >= FEW for each in bins])
-    label = f"{side}: calibration error {100 * error['value']:.1f} %"
+    label = f"{side}: ECE {100 * error['value']:.1f} %"
     axes.plot(x[enough], y[enough], color=colour, ls="", marker=marker, ms=6, label=label)
     axes.plot(x[~enough], y[~enough], color=colour, ls="", marker=marker, ms=4, alpha=0.35)
     for place in np.flatnonzero(enough):
@@ -104,9 +104,9 @@ def _counts(axes: Axes, bins: list[dict[str, Any]], side: str) -> None:
 def _coverage(axes: Axes, told: Mapping[str, Any], side: str, clips: int) -> None:
     """Draw accuracy against the share answered; mark where the threshold lies."""
     colour, marker, line = SIDES[side]
-    curve = [point for point in told["curve"] if point["share"] * clips >= FEWEST_DRAWN]
-    shares = [point["share"] for point in curve]
-    accuracies = [point["accuracy"] for point in curve]
+    drawn = _drawn(told, clips)
+    shares = [point["share"] for point in drawn]
+    accuracies = [point["accuracy"] for point in drawn]
     axes.plot(shares, accuracies, color=colour, ls=line, lw=1.6, label=side)
     answers = told["answers"]
     if answers["answered"]:
@@ -115,9 +115,14 @@ def _coverage(axes: Axes, told: Mapping[str, Any], side: str, clips: int) -> Non
         axes.plot(*place, color=colour, ls="", marker=marker, ms=9, mec="white", mew=1.2, zorder=4)
 
 
+def _drawn(told: Mapping[str, Any], clips: int) -> list[dict[str, float]]:
+    """Return the part of a coverage curve that says something."""
+    return [point for point in told["curve"] if point["share"] * clips >= FEWEST_DRAWN]
+
+
 def _frame_answers(axes: Axes, part: Mapping[str, Any], target: float) -> None:
     told = [part[side] for side in SIDES]
-    drawn = [p["accuracy"] for side in told for p in side["curve"]]
+    drawn = [p["accuracy"] for side in told for p in _drawn(side, part["judged_on"])]
     ends = [side["answers"]["interval_95"][0] for side in told if side["answers"]["answered"]]
     low = min([*drawn, *ends, target]) - 0.04
     axes.set(xlim=(0, 1.02), ylim=(max(0, low), 1.015))

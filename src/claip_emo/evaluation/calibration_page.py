@@ -14,7 +14,7 @@ from claip_emo.whole_files import write_text
 
 NUMBERS, FIGURE = "calibration.json", "calibration.png"
 MEASURES = {
-    "calibration_error": ("Calibration error", 100, " %"),
+    "calibration_error": ("Calibration error (ECE)", 100, " %"),
     "log_loss": ("Log loss", 1, ""),
     "brier": ("Brier score", 1, ""),
 }
