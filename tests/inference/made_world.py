@@ -93,7 +93,7 @@ def made_clip(**changes) -> Clip:
     frames = rng.integers(80, 120, (12, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
     frames[:, 40:60, 4:24] = 255
     frames[:, *PATCH] = 20
-    frames[list(BRIGHT), *PATCH] = 250
+    frames[BRIGHT[0], *PATCH], frames[BRIGHT[1], *PATCH] = 250, 220
     sound = rng.normal(0, 0.01, 3 * RATE).astype(np.float32)
     sound[: RATE // 2] += 1.8 * tone(0.5, RATE, 1800)
     begin, end = (round(second * RATE) for second in TONE_S)
