@@ -14,7 +14,17 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.claim import Claim, Options
 
-NAMES = ("evaluate", "train_step", "loader", "bf16", "predict", "scaling", "startup", "prepare")
+NAMES = (
+    "evaluate",
+    "train_step",
+    "loader",
+    "bf16",
+    "predict",
+    "scaling",
+    "startup",
+    "prepare",
+    "export",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
