@@ -234,6 +234,25 @@ def _prepare(axes: np.ndarray, result: Result) -> None:
     axes[0].set_title(f"Clips per second, {result['details']['clips']} clips")
 
 
+def _export(axes: np.ndarray, result: Result) -> None:
+    details = result["details"]
+    models = {name: found for name, found in details.items() if isinstance(found, dict)}
+    for axis, key, form in zip(
+        axes, ("seconds_per_clip", "megabytes"), ("{:.3g} s", "{:.3g} MB"), strict=True
+    ):
+        rows = {
+            f"{model}, {way}": found[key]
+            for model, ways in models.items()
+            for way, found in ways.items()
+            if key in found
+        }
+        colours = [OTHER if name.endswith("torch") else OURS for name in rows]
+        _bars(axis, list(rows), list(rows.values()), colours, form)
+        axis.set_xscale("log")
+    axes[0].set_title("Scoring a clip")
+    axes[1].set_title("ONNX files")
+
+
 Plot = Callable[[np.ndarray, Result], None]
 FIGURES: dict[str, tuple[Plot, int, tuple[float, float]]] = {
     "evaluate": (_evaluate, 2, (9, 2.6)),
@@ -245,4 +264,5 @@ FIGURES: dict[str, tuple[Plot, int, tuple[float, float]]] = {
     "scaling": (_scaling, 2, (9, 3)),
     "startup": (_startup, 2, (9, 1.3)),
     "prepare": (_prepare, 1, (6, 1.3)),
+    "export": (_export, 2, (9, 2.4)),
 }

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from threadpoolctl import ThreadpoolController
-
 Found = TypeVar("Found")
 
 OF_THE_ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
@@ -121,9 +119,17 @@ def _pool(workers: int, process: int) -> ThreadPoolExecutor:
 
 @cache
 def _blas() -> list[Any]:
-    """Find the BLAS of NumPy, which is loaded before anybody computes with it."""
+    """Find the BLAS of NumPy, which is loaded before anybody computes with it.
+
+    Without threadpoolctl, which a runtime without torch may lack, none is found: it computes with
+    as many threads as it takes by itself.
+    """
     import numpy  # noqa: F401 - with it comes its BLAS
 
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return []
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 

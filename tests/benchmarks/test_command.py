@@ -11,14 +11,14 @@ import pytest
 from benchmarks.__main__ import NAMES, main
 from benchmarks.claim import Options
 
-from benchmarks import clips, machine, predict, prepare, scaling
+from benchmarks import clips, export, machine, predict, prepare, scaling
 from claip_emo.cli.main import app
 
 KEYS = {"name", "figure", "unit", "goal", "holds", "baseline", "machine"}
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Measure on so little that figures mean nothing."""
     whole_film = clips.film_720p
     monkeypatch.setattr(clips, "film_720p", lambda path, *_: whole_film(path, seconds=0.4))
@@ -30,6 +30,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "QUICK_CLIPS", 4)
     monkeypatch.setattr(prepare, "CONSTRUCTED", Path("nowhere"))
     monkeypatch.setattr(prepare, "_timed", _claip_emo)
+    monkeypatch.setattr(export, "CONSTRUCTED", Path("nowhere"))
+    monkeypatch.setattr(export, "QUICK_CLIPS", 2)
+    monkeypatch.setattr(export, "packaged", lambda: export._built("tiny-clip", tmp_path / "mini"))
 
 
 def _claip_emo(command: list[str]) -> tuple[dict, float]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
 from claip_emo.allocation import keep_freed_memory
+from claip_emo.printing import print_json as print_json
+from claip_emo.printing import printable as printable
 
 
 class Detector(StrEnum):
@@ -130,18 +130,6 @@ JsonOption = Annotated[
 ]
 
 console = Console(stderr=True)
-
-
-def printable(text: str) -> str:
-    """Return a text that stdout can take: names of files may hold what is no character."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def print_json(content: Any) -> None:
-    """Print one line of JSON on stdout, with escapes where its encoding lacks a character."""
-    text = json.dumps(content, ensure_ascii=False)
-    print(text if printable(text) == text else json.dumps(content), flush=True)
 
 
 def overrides_of(

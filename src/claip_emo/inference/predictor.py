@@ -1,4 +1,4 @@
-"""What turns clips into scores: a model with torch on any device, or a folded one in NumPy."""
+"""What turns clips into scores: a model with torch, a folded one in NumPy, or an exported one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from claip_emo.inference.onnx_model import OnnxModel, is_exported
 from claip_emo.media.clip import Clip
 from claip_emo.model.description import Modality
 from claip_emo.model.folded import FoldedModel
@@ -152,7 +153,7 @@ def load_predictor(
     """Load what predicts with a checkpoint: folded where that can be, else the whole model.
 
     Args:
-        folder: of the checkpoint.
+        folder: of the checkpoint, or of an exported model.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``. What can be folded is quick on the CPU, and
             ``auto`` leaves it there.
         precision: number format of the towers.
@@ -162,6 +163,8 @@ def load_predictor(
         BackboneError: if the towers it refers to cannot be had.
         ValueError: if there is no such device, or it does not compute in the precision.
     """
+    if is_exported(folder):
+        return _exported(folder, device, precision)
     if device.partition(":")[0] in ("auto", "cpu") and precision in ("auto", "fp32"):
         folded = FoldedModel.of_folder(folder)
         if folded is not None:
@@ -173,3 +176,14 @@ def load_predictor(
     tell_torch()
     model = ClaipEmoModel.from_pretrained(folder).to(pick_device(device))
     return ModelPredictor(model, ClaipEmoProcessor.from_pretrained(folder), precision)
+
+
+def _exported(folder: Path, device: str, precision: PrecisionChoice) -> OnnxModel:
+    """Load an exported model, which has its precision and computes on the CPU."""
+    model = OnnxModel.of_folder(folder)
+    if device not in ("auto", "cpu") or precision not in ("auto", model.precision):
+        raise ValueError(
+            f"{folder} is an exported model: it computes on the CPU, in {model.precision}. Leave "
+            "--device and --precision to it."
+        )
+    return model

@@ -12,13 +12,14 @@ from torch import Tensor
 from claip_emo.model.checkpoint_folder import (
     ADAPTER,
     ADAPTER_CONFIG,
+    MERGED,
     PEFT_PREFIX,
     TOWER_NAMES,
     TOWERS,
     check_fit,
     read_weights,
 )
-from claip_emo.model.towers import lora_config
+from claip_emo.model.towers import lora_config, merge_adapters
 
 if TYPE_CHECKING:
     from claip_emo.model.modeling import ClaipEmoModel
@@ -45,6 +46,18 @@ def save_weights(model: ClaipEmoModel, folder: Path) -> None:
         _save(towers, folder / TOWERS)
 
 
+def save_merged(model: ClaipEmoModel, folder: Path) -> None:
+    """Fold LoRA into a model's towers, and write configuration and all weights into a folder.
+
+    What it is described as is a model all of which was trained: its towers are no longer those of
+    their sources.
+    """
+    merge_adapters(model)
+    model.config.adaptation, model.config.store_towers = "full", True
+    model.config.save_pretrained(folder)
+    _save(model.state_dict(), folder / MERGED)
+
+
 def _save(state: dict[str, Tensor], path: Path) -> None:
     """Write weights, however they lie in memory."""
     save_file({n: t.contiguous() for n, t in state.items()}, path, metadata={"format": "pt"})
@@ -56,6 +69,8 @@ def load_weights(model: ClaipEmoModel, folder: Path) -> None:
     Raises:
         CheckpointError: if a file is missing, broken, or another model's.
     """
+    if (folder / MERGED).is_file():
+        return _fill(model.state_dict(), folder / MERGED)
     _fill(_split(model)[0], folder / ADAPTER)
     if model.config.store_towers:
         load_towers(model, folder)

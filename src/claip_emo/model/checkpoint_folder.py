@@ -3,13 +3,15 @@
 ``config.json`` (architecture, labels, sources), ``processor_config.json``, ``adapter_config.json``
 and ``adapter_model.safetensors`` (LoRA, temporal module and head, under the names peft gives them),
 and ``towers.safetensors`` where the towers cannot be fetched again unchanged (``language-vision/``
-and ``language-audio/`` hold their text side, see ``language``). Weights are safetensors and the
-rest is JSON or YAML: nothing is ever unpickled.
+and ``language-audio/`` hold their text side, see ``language``). A merged checkpoint has all weights
+in ``model.safetensors`` instead, LoRA folded in, under the model's own names. Weights are
+safetensors and the rest is JSON or YAML: nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -22,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from claip_emo.hub import reachable
 from claip_emo.whole_files import sync, written
@@ -34,8 +35,10 @@ CONFIG = "config.json"
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 TOWERS = "towers.safetensors"
+MERGED = "model.safetensors"
 SUMS = "SHA256SUMS"
 CALIBRATION = "calibration"
+CARD, LICENCE = "README.md", "LICENSE"
 WEIGHTS = ".safetensors"
 PEFT_PREFIX = "base_model.model."
 PACKAGED = "mini"
@@ -139,15 +142,17 @@ def written_whole(target: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, RuntimeError | SafetensorError) and is_failed_write(error):
+        if is_failed_write(error):
             raise OSError(
                 errno.ENOSPC, "the file could not be written completely", str(target)
             ) from error
         raise
 
 
-def is_failed_write(error: Exception) -> bool:
+def is_failed_write(error: BaseException) -> bool:
     """Say whether torch or safetensors, which have errors of their own, failed to write."""
+    if not isinstance(error, RuntimeError) and type(error).__name__ != "SafetensorError":
+        return False
     text = str(error)
     return any(sign in text for sign in ("inline_container", "PytorchStreamWriter", "I/O error"))
 
@@ -158,7 +163,8 @@ def refuse_to_replace(target: Path, source: Path) -> None:
     Raises:
         FileExistsError: if it is anything else, which ``written_whole`` would remove.
     """
-    if target.exists() and not all((target / name).is_file() for name in (CONFIG, ADAPTER)):
+    weights = any((target / name).is_file() for name in (ADAPTER, MERGED))
+    if target.exists() and not (weights and (target / CONFIG).is_file()):
         raise FileExistsError(f"{target} is there and holds no checkpoint; name another folder.")
     if target.resolve() == source.resolve():
         raise FileExistsError(f"{target} is the checkpoint itself; name another folder.")
@@ -201,6 +207,17 @@ def rewrite_config(folder: Path, changes: Mapping[str, object]) -> None:
     sync(folder)
 
 
+def sums(folder: Path) -> str:
+    """Return the SHA-256 of each file in a folder as ``sha256sum`` writes them, in order."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    lines = []
+    for path in paths:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
+    return "".join(lines)
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a file of weights.
 
@@ -234,6 +251,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
+    from safetensors import SafetensorError  # who reads no weights here need not have it
+
     try:
         yield
     except (OSError, SafetensorError) as error:

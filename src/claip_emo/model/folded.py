@@ -22,6 +22,7 @@ from claip_emo.media.clip import Clip
 from claip_emo.model.checkpoint_folder import (
     ADAPTER,
     CONFIG,
+    MERGED,
     PEFT_PREFIX,
     TOWERS,
     CheckpointError,
@@ -92,15 +93,27 @@ class FoldedConfig(Described):
         )
 
     @classmethod
-    def of_folder(cls, folder: Path) -> FoldedConfig | None:
+    def read(cls, folder: Path) -> Self:
+        """Read the configuration of a checkpoint, whatever its towers are.
+
+        Raises:
+            OSError: if there is none.
+            ValueError: if it is none.
+        """
+        described = json.loads((folder / CONFIG).read_text("utf-8"))
+        if not isinstance(described, dict):
+            raise ValueError("it is no mapping")
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in described.items() if name in known})
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Self | None:
         """Read the configuration of a checkpoint; None if it is none of those known here.
 
         Known are towers that are ResNets, stored in it, with what ``known_behind`` says.
         """
         try:
-            described = json.loads((folder / CONFIG).read_text("utf-8"))
-            known = {field.name for field in fields(cls)}
-            found = cls(**{name: value for name, value in described.items() if name in known})
+            found = cls.read(folder)
             if not (found.store_towers and found.known_behind):
                 return None
             for role in found.roles:
@@ -175,10 +188,12 @@ class FoldedModel:
                 f"{folder}: its audio tower was made for log-mels of {MEL_BINS} bins, and its "
                 f"processor gives {settings.mel_bins}."
             )
-        towers, adapter = read_arrays(folder / TOWERS), read_arrays(folder / ADAPTER)
         stored, added = shapes_of(config)
-        check_fit(folder / TOWERS, towers, stored)
-        check_fit(folder / ADAPTER, adapter, {PEFT_PREFIX + n: shape for n, shape in added.items()})
+        if (folder / MERGED).is_file():
+            whole = _read(folder / MERGED, stored | added)
+            return cls(config, settings, whole, whole)
+        towers = _read(folder / TOWERS, stored)
+        adapter = _read(folder / ADAPTER, _prefixed(PEFT_PREFIX, added))
         return cls(config, settings, towers, _within(adapter, PEFT_PREFIX))
 
     def score(self, clips: Sequence[Clip], modality: Modality = "av") -> Scores:
@@ -243,6 +258,13 @@ class FoldedModel:
         """Divide frames into so few that a core's cache holds what it makes of them."""
         few = max(1, PIXELS_AT_ONCE // self.settings.image_size_px**2)
         return [frames[place : place + few] for place in range(0, len(frames), few)]
+
+
+def _read(path: Path, wanted: Shapes) -> dict[str, Array]:
+    """Read a file of weights that are to have those names and shapes."""
+    found = read_arrays(path)
+    check_fit(path, found, wanted)
+    return found
 
 
 def widths_of(config: FoldedConfig) -> dict[Role, int]:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from claip_emo.model.packing import ADAPTER
+from claip_emo.model.packing import ADAPTER, has_adapter
 
 QUICK_GELU = 1.702  # quick_gelu(x) = x * sigmoid(1.702 x), CLIP's own activation
 DRAWS = 2**16  # a mask is drawn from 16 random bits per element
@@ -113,7 +112,7 @@ def working_dtype(tensor: Tensor) -> torch.dtype:
 
 def _is_adapted(module: nn.Module) -> bool:
     """Say whether a layer is frozen and has an adapter that is neither merged nor switched off."""
-    if not isinstance(module, LoraLayer) or module.merged or module.disable_adapters:
+    if not has_adapter(module) or module.merged or module.disable_adapters:
         return False
     base = module.get_base_layer()
     return list(module.lora_A) == [ADAPTER] and not base.weight.requires_grad

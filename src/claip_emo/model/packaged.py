@@ -1,8 +1,7 @@
-"""How a checkpoint becomes small enough for a package to carry it."""
+"""A checkpoint in another form: half as large, or with LoRA folded into its weights."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -10,14 +9,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from claip_emo.model.checkpoint import save_merged
 from claip_emo.model.checkpoint_folder import (
+    CARD,
+    LICENCE,
     SUMS,
     CheckpointError,
     copy_checkpoint,
     refuse_to_replace,
     resolve,
+    sums,
     written_whole,
 )
+from claip_emo.model.modeling import ClaipEmoModel
+from claip_emo.model.processor_settings import PROCESSOR_CONFIG
 
 
 def halve(
@@ -44,21 +49,41 @@ def halve(
     refuse_to_replace(target, folder)
     with written_whole(target) as partial:
         copy_checkpoint(folder, partial, weights=_halve_file)
-        for name, text in (("README.md", card), ("LICENSE", licence)):
+        for name, text in ((CARD, card), (LICENCE, licence)):
             if text is not None:
                 shutil.copyfile(text, partial / name)
         (partial / SUMS).write_text(sums(partial), "utf-8")
     return target
 
 
-def sums(folder: Path) -> str:
-    """Return the SHA-256 of each file in a folder as ``sha256sum`` writes them, in order."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
-    lines = (
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
-        for path in paths
-    )
-    return "".join(lines)
+def merge(source: str | Path, target: Path) -> Path:
+    """Write a checkpoint with LoRA folded into its weights: it loads without peft.
+
+    It scores as the original does, but for rounding; what its towers know of words
+    (``evaluate --zero-shot``) stays with the original.
+
+    Args:
+        source: a run's folder, its ``model/``, or a hub id.
+        target: folder that is written, whole or not at all.
+
+    Returns:
+        ``target``.
+
+    Raises:
+        BackboneError: if the towers it refers to cannot be had.
+        CheckpointError: if the source is no checkpoint.
+        FileExistsError: if the target is there and is no checkpoint.
+    """
+    folder = resolve(source)
+    refuse_to_replace(target, folder)
+    model = ClaipEmoModel.from_pretrained(folder)
+    with written_whole(target) as partial:
+        save_merged(model, partial)
+        for name in (PROCESSOR_CONFIG, CARD, LICENCE):
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, partial / name)
+        (partial / SUMS).write_text(sums(partial), "utf-8")
+    return target
 
 
 def _halve_file(path: Path, copy: Path) -> None:

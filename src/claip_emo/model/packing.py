@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,6 +15,12 @@ from claip_emo.model.precision import Precision
 
 ADAPTER = "default"  # the name peft gives to a model's only adapter
 INT8_MOST = 127
+
+
+def has_adapter(module: nn.Module) -> bool:
+    """Say whether LoRA lies beside a layer: none does where peft was never imported."""
+    peft = sys.modules.get("peft.tuners.lora")
+    return peft is not None and isinstance(module, peft.LoraLayer)
 
 
 def effective(module: nn.Module) -> tuple[Tensor, Tensor | None]:
@@ -26,7 +32,7 @@ def effective(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     Returns:
         (out, in) and (out,), detached, float32.
     """
-    if not isinstance(module, LoraLayer):
+    if not has_adapter(module):
         bias = module.bias
         return module.weight.detach().float(), None if bias is None else bias.detach().float()
     weight, bias = effective(module.get_base_layer())

@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.models.clap.modeling_clap import ClapAudioModel
@@ -25,9 +23,13 @@ from claip_emo.hub import reachable
 from claip_emo.model import clip_vit, htsat
 from claip_emo.model.configuration import ClaipEmoConfig
 from claip_emo.model.description import TowerError
+from claip_emo.model.packing import has_adapter
 from claip_emo.model.precision import Precision
 from claip_emo.model.resnet import columns_of, pooled_over_space, pooled_over_time, scaled
 from claip_emo.model.resnet_layout import width_of
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 PARTS = ("vision", "audio")  # of a two-tower configuration
 DUAL_PREFIX = "vision_model."
@@ -172,6 +174,8 @@ def prepared(config: PreTrainedConfig, kinds: dict[str, TowerKind]) -> PreTraine
 
 def lora_config(config: ClaipEmoConfig) -> LoraConfig:
     """Return the one PEFT configuration that covers the towers the model has."""
+    from peft import LoraConfig  # seconds that a model without LoRA need not wait for
+
     targets = []
     if config.reads_video:
         targets.append(rf"(vision_tower\.{kind_of(config.vision_config, VISION).lora_targets})")
@@ -204,6 +208,8 @@ def adapt(model: nn.Module, config: ClaipEmoConfig) -> None:
     for tower in towers_of(model):
         tower.requires_grad_(False)
     if config.adaptation == "lora":
+        from peft import inject_adapter_in_model
+
         recipe = lora_config(config)
         recipe.modules_to_save = None  # the heads are no adapters: they stay plain modules
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
@@ -235,7 +241,7 @@ def merge_adapters(model: nn.Module) -> int:
     """Fold LoRA into the towers' own weights, in place; return how many layers were merged."""
     merged = 0
     for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
+        if has_adapter(module):
             module.merge(safe_merge=True)
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.get_base_layer())
