@@ -62,7 +62,7 @@ def test_the_configuration_is_the_former_until_the_new_one_is_whole(folder, monk
     """A full disk, an interrupt: the checkpoint is what it was, and so are its sums."""
     (folder / "SHA256SUMS").write_text("sums of the former files\n")
     former = (folder / CONFIG).read_bytes()
-    monkeypatch.setattr(checkpoint_folder, "_sync", lambda path: 1 / 0)
+    monkeypatch.setattr(checkpoint_folder, "sync", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rewrite_config(folder, CHANGES)
     assert (folder / CONFIG).read_bytes() == former
@@ -81,7 +81,7 @@ def test_a_kill_leaves_the_former_and_the_next_call_goes_on(folder) -> None:
     code = (
         "import os, sys; from pathlib import Path;"
         "from claip_emo.model import checkpoint_folder as c;"
-        "c._sync = lambda path: os.kill(os.getpid(), 9);"
+        "c.sync = lambda path: os.kill(os.getpid(), 9);"
         f"c.rewrite_config(Path(sys.argv[1]), {CHANGES!r})"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], env=dict(os.environ))

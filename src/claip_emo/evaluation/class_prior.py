@@ -38,8 +38,8 @@ from claip_emo.model.checkpoint_folder import (
     written_whole,
 )
 from claip_emo.model.description import READS, Modality, ModalityError
+from claip_emo.model.devices import pick_device
 from claip_emo.model.modeling import ClaipEmoModel
-from claip_emo.model.precision import pick_device
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.stacking import Scores
 from claip_emo.recipe import DataRecipe

@@ -203,6 +203,7 @@ def rewrite_config(folder: Path, changes: Mapping[str, object]) -> None:
     text = json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False)
     with written(folder / CONFIG) as partial:
         partial.write_text(text + "\n", "utf-8")
+        sync(partial)  # a full disk is found out before the sums go
         (folder / SUMS).unlink(missing_ok=True)
     sync(folder)
 

@@ -8,7 +8,6 @@ import torch
 
 from claip_emo.model.description import Described
 from claip_emo.model.devices import DeviceError
-from claip_emo.model.devices import pick_device as pick_device  # for class_prior
 
 Precision = Literal["fp32", "bf16", "int8"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
