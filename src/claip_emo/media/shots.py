@@ -29,6 +29,7 @@ class Shots:
     def __init__(self) -> None:
         """Begin without any picture."""
         self._changes: deque[float] = deque(maxlen=REMEMBERED)
+        self._before_flash: Thumb | None = None
 
     def change(self, before: Thumb, now: Thumb, after: Thumb | None) -> float:
         """Return how much a cut between two pictures changes; 0: there is none.
@@ -41,12 +42,16 @@ class Shots:
         Returns:
             The mean change, from 0 to 255.
         """
+        before = before if self._before_flash is None else self._before_flash
         change = distance(before, now)
         usual = float(np.median(self._changes)) if self._changes else 0.0
         lasting = min(change, distance(before, after)) if after is not None else change
-        if lasting >= max(LEAST_CHANGE, SUDDEN * usual):
+        least = max(LEAST_CHANGE, SUDDEN * usual)
+        self._before_flash = before if lasting < least <= change else None
+        if lasting >= least:
             return lasting
-        self._changes.append(change)
+        if self._before_flash is None:
+            self._changes.append(change)
         return 0.0
 
 
