@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from claip_emo.media.shots import LEAST_CHANGE, SUDDEN, Shots, distance, thumbnail
+from claip_emo.media.shots import LEAST_CHANGE, SUDDEN, SURE_CHANGE, Shots, distance, thumbnail
 
-from .made_people import Head, looked, scene, wall
+from .made_people import Head, looked, scene, texture, wall
 
 
 def changes(pictures) -> list[float]:
@@ -92,6 +92,21 @@ def test_a_change_is_sudden_beside_those_before() -> None:
         found = [shots.change(one, two, None) for one, two in pairwise(plain)]
         assert found == [*[0.0] * 6, told]
     assert SUDDEN == 4
+
+
+def test_a_shot_that_moves_from_its_start_is_one() -> None:
+    spots = 120 + texture(1, 120, 800, 40, 30).repeat(3, axis=-1)
+    whole = np.clip(spots, 0, 255).astype(np.uint8)
+    pan = [whole[:, shift : shift + 160] for shift in range(0, 640, 20)]
+    assert LEAST_CHANGE < distance(*map(thumbnail, pan[:2])) < SURE_CHANGE
+    assert cuts(pan) == []
+    calm = [scene([Head(1)], 5)] * 8
+    assert cuts([*calm, *pan]) == [8]
+
+
+def test_shots_of_one_picture_are_told_apart() -> None:
+    pictures = [scene([], wall) for wall in (0, 0, 0, 0, 0, 1, 2, 4, 5, 5, 5)]
+    assert cuts(pictures) == [5, 6, 7, 8]
 
 
 def test_the_least_change_counts_at_the_start() -> None:
