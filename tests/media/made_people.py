@@ -1,9 +1,10 @@
-"""Made scenes: coloured heads before textured walls, and what finds them, so that truth is known."""
+"""Made scenes: coloured heads before textured walls, and what finds them: truth is known."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -32,12 +33,14 @@ class Head:
         return (round(self.x), round(self.y), round(self.height * SHARE), self.height, 0.9, 0.0)
 
 
+@lru_cache(4096)
 def texture(seed: int, height: int, width: int, cells: int, spread: float) -> np.ndarray:
     """Smooth spots of light and dark, (height, width, 1), about 0."""
     spots = np.random.default_rng(seed).normal(0, spread, (cells, cells)).astype(np.float32)
     return cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
 
 
+@lru_cache(64)
 def wall(seed: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     """What is behind people, (height, width, 3), float."""
     colour = np.random.default_rng(1000 + seed).uniform(50, 190, 3)
@@ -58,7 +61,7 @@ def scene(
         shift: by how many px the camera has turned away from the wall.
         chins: whether faces have the bar that ``Chins`` finds.
     """
-    picture = wall(background, height, width + abs(shift))[:, abs(shift) :]
+    picture = wall(background, height, width + abs(shift))[:, abs(shift) :].copy()
     for head in heads:
         _draw(picture, head, chins)
     return np.clip(picture, 0, 255).round().astype(np.uint8)
