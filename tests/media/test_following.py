@@ -151,6 +151,21 @@ def test_short_misses_are_survived(missed: int, tracks_of: int) -> None:
     assert all(shown(moments)[10 + missed :])
 
 
+@pytest.mark.parametrize("count", [14, 30])
+def test_who_leaves_is_shown_no_longer(count: int) -> None:
+    moments, _, _ = follow([looked(n, [A], found=[A] if n < 10 else []) for n in range(count)])
+    assert shown(moments) == [[0]] * 10 + [[]] * (count - 10)
+
+
+def test_who_appears_elsewhere_is_another_unless_they_look_alike() -> None:
+    here, there = Head(0), Head(2, 110, 50)
+    pictures = [looked(n, [here, there], found=[here] if n < 10 else [there]) for n in range(20)]
+    assert shown(follow(pictures)[0]) == [[0]] * 10 + [[1]] * 10
+    again = Head(1, 110, 50)
+    pictures = [looked(n, [A, again], found=[A] if n < 10 else [again]) for n in range(20)]
+    assert shown(follow(pictures)[0]) == [[0]] * 20
+
+
 def test_a_missed_face_is_where_it_was_between() -> None:
     pictures = [
         looked(n, [Head(1, 20 + 3 * n, 36)], found=[] if 10 <= n < 14 else None) for n in range(24)
