@@ -23,8 +23,8 @@ from claip_emo.media.weakness import (
     why_nothing,
 )
 
-from .make_media import tone, write
 from .made_people import Chins, Head, scene
+from .make_media import tone, write
 
 SPEC = ClipSpec(num_frames=4, stride=4, size_px=32, audio_s=1.0)
 GOOD = np.full(5, 100.0), np.full(5, 0.5), np.zeros(5)
