@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from claip_emo.media.recording import FULL_SCALE, hear
 from claip_emo.media.source import Source
+from claip_emo.media.spec import Span
 from claip_emo.media.speech import has_speech
 from claip_emo.media.weakness import audible
 from claip_emo.model.scoring import Array, ArrayEncoder
@@ -27,12 +28,14 @@ class Voice:
     """What was heard.
 
     Attributes:
+        span_s: start and end of the sound.
         centres_s: (piece,), the middle of each piece, ascending.
         features: (piece, width).
         there: (piece,), whether it is not silent.
         speaks: whether there is speech in any.
     """
 
+    span_s: Span
     centres_s: NDArray[np.float64]
     features: Array
     there: NDArray[np.bool_]
@@ -41,6 +44,8 @@ class Voice:
     def near(self, times_s: NDArray[np.float64]) -> tuple[Array, NDArray[np.bool_]]:
         """Return what is heard at some times, (time,): the piece whose middle is nearest.
 
+        Before the sound begins and after it has ended there is none.
+
         Returns:
             Features (time, width), zero where there is no sound, and whether there is, (time,).
         """
@@ -48,7 +53,7 @@ class Voice:
             width = self.features.shape[1]
             return np.zeros((len(times_s), width), np.float32), np.zeros(len(times_s), np.bool_)
         nearest = np.abs(times_s[:, None] - self.centres_s).argmin(axis=1)
-        there = self.there[nearest]
+        there = self.there[nearest] & (self.span_s[0] <= times_s) & (times_s <= self.span_s[1])
         return self.features[nearest] * there[:, None], there
 
 
@@ -75,7 +80,11 @@ def listen(model: ArrayEncoder, source: Source, rate_hz: int, piece_s: float, te
         tell(centres[-1])
     nothing = [np.zeros((0, model.widths["audio"]), np.float32)]
     return Voice(
-        np.array(centres), np.concatenate(features or nothing), np.array(there, bool), speaks
+        source.sound_s or (0.0, 0.0),
+        np.array(centres),
+        np.concatenate(features or nothing),
+        np.array(there, bool),
+        speaks,
     )
 
 

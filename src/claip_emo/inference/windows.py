@@ -63,9 +63,7 @@ class Windower:
         if self._begin_s is None:
             self._begin_s = self._next_s = self._reached_s = time_s
         self._frames.append((time_s, frame))
-        while time_s >= self._next_s + self.window_s - self.step_s / 2:
-            yield self._window(self._next_s, self._next_s + self.window_s)
-            self._advance()
+        yield from self._complete(time_s)
         keep_s = min(self._next_s, time_s - self.window_s) - self.step_s
         while self._frames[0][0] < keep_s:
             self._frames.popleft()
@@ -74,16 +72,16 @@ class Windower:
         """Yield the windows up to the end of the stretch."""
         if self._begin_s is None:
             return
-        while end_s >= self._next_s + self.window_s - self.step_s / 2:
-            yield self._window(self._next_s, min(self._next_s + self.window_s, end_s))
-            self._advance()
-        if self._reached_s < end_s - self.step_s / 2 or self._reached_s == self._begin_s:
+        yield from self._complete(end_s)
+        if self._reached_s < end_s - self.hop_s * NEAR or self._reached_s == self._begin_s:
             yield self._window(max(self._begin_s, end_s - self.window_s), end_s)
 
-    def _advance(self) -> None:
-        """Go on to the next multiple of the hop."""
-        self._reached_s = self._next_s + self.window_s
-        self._next_s = _next_multiple(self._next_s, self.hop_s)
+    def _complete(self, until_s: float) -> Iterator[Window]:
+        """Yield the windows that end by a time until which the stretch is known to last."""
+        while self._next_s + self.window_s <= until_s + self.hop_s * NEAR:
+            yield self._window(self._next_s, self._next_s + self.window_s)
+            self._reached_s = self._next_s + self.window_s
+            self._next_s = _next_multiple(self._next_s, self.hop_s)
 
     def _window(self, start_s: float, end_s: float) -> Window:
         """Take the frames that are nearest to an even grid; the last stands for those after it."""

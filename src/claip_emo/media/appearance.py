@@ -24,7 +24,8 @@ FAMILIAR = 0.96  # what looks so much like a look that is known adds nothing to 
 LOOKS_KEPT = 8
 
 HISTOGRAM = (16, 16, 16)  # bins of lightness and of both colours
-RANGES = (0, 256, 64, 192, 64, 192)  # of CIE Lab in 8 bits: no skin and no hair is more colourful
+LEAST_LAB, MOST_LAB = (0, 64, 64), (255, 191, 191)  # in 8 bits; no skin is more colourful
+RANGES = (0, 256, 64, 192, 64, 192)
 SIDE_PX = 32  # on which colours are counted
 LEAST_PX = 64  # of the shorter side of a part, before it is scaled
 PATCH_PX = (24, 28)  # width and height of the pattern
@@ -136,7 +137,8 @@ def _lab(part: Frame) -> Frame:
 
 def _histogram(lab: Frame) -> NDArray[np.float32]:
     """Return the roots of the shares of colours, a vector of length 1."""
-    counts = cv2.calcHist([lab], [0, 1, 2], None, list(HISTOGRAM), list(RANGES)).ravel()
+    within = np.clip(lab, LEAST_LAB, MOST_LAB).astype(np.uint8)  # coloured light goes beyond
+    counts = cv2.calcHist([within], [0, 1, 2], None, list(HISTOGRAM), list(RANGES)).ravel()
     return np.asarray(np.sqrt(counts / max(float(counts.sum()), 1.0)), np.float32)
 
 

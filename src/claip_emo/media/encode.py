@@ -19,9 +19,16 @@ from claip_emo.media.picture import Frame
 from claip_emo.media.recording import hear
 from claip_emo.media.source import Source
 
-CLOCK = Fraction(1, 90_000)  # MPEG's
-CODECS = (("libx264", {"crf": "20", "preset": "veryfast"}), ("mpeg4", {"q:v": "4"}))
+CLOCK = Fraction(1, 60_000)  # MPEG-4 has none finer than 1 / 65535
+# Frames last as long as they are told to, the last too: mp4 takes the length of the video from it,
+# which must not be a reordered one.
+EXACT = {"flags": "+frame_duration", "bf": "0"}
+CODECS = (
+    ("libx264", {"crf": "20", "preset": "veryfast"} | EXACT),
+    ("mpeg4", {"qmin": "2", "qmax": "4"} | EXACT),
+)
 COPIED = {"aac", "mp3", "ac3", "eac3", "alac", "opus"}  # what players take from an mp4
+NOT_COPIED = {"mov": {"opus"}, "ipod": {"mp3", "eac3", "opus"}}  # by the format; ipod is .m4v
 SOUND_HZ = 48_000
 SOUND_FRAME = 1024  # samples
 BT709 = 1  # of FFmpeg's numbers of colour spaces, primaries and transfers
@@ -124,9 +131,9 @@ def _sound_packets(container: Any, source: Source, stack: ExitStack) -> Iterator
         return iter(())
     opened = stack.enter_context(open_media(track.path))
     stream = audio_stream(opened)
-    if stream.codec_context.name.removesuffix("float") in COPIED:
-        copied = container.add_stream_from_template(stream)
-        return _copies(opened, stream, copied, track.zero_s)
+    copied = COPIED - NOT_COPIED.get(container.format.name, set())
+    if stream.codec_context.name.removesuffix("float") in copied:
+        return _copies(opened, stream, container.add_stream_from_template(stream), track.zero_s)
     encoder = container.add_stream("aac", rate=SOUND_HZ, layout="mono")
     return _encoded(source, encoder)
 

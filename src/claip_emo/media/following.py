@@ -8,6 +8,7 @@ them are one person's.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -79,13 +80,13 @@ class Track:
 
     def weight(self, begin_s: float, end_s: float) -> float:
         """Return how large and how sure it was between two times: who weighs most is looked at."""
-        first, last = np.searchsorted(self.times_s, (begin_s, end_s))
+        first, last = (bisect_left(self.times_s, time_s) for time_s in (begin_s, end_s))
         return sum(float(np.sqrt(b[2] * b[3]) * b[4]) for b in self.boxes[first:last])
 
     def square(self, time_s: float, looked_s: NDArray[np.float64], margin: float) -> Box:
         """Return its smoothed square, x0 y0 x1 y1 in px, at a time between its first and last."""
-        first = max(0, int(np.searchsorted(self.times_s, time_s - AROUND_S)) - 1)
-        last = int(np.searchsorted(self.times_s, time_s + AROUND_S)) + 1
+        first = max(0, bisect_left(self.times_s, time_s - AROUND_S) - 1)
+        last = bisect_left(self.times_s, time_s + AROUND_S) + 1
         boxes = np.stack(self.boxes[first:last])
         return square_at(time_s, looked_s, np.array(self.times_s[first:last]), boxes, margin)
 

@@ -20,7 +20,7 @@ VALLEY = 0.2  # autocorrelation between one period and the next
 QUIET_DB = 35.0  # below the loudest frame
 FAINT = 3e-4  # root mean square, -70 dB
 LEAST_VOICED_S = 0.2
-LEAST_MOTION = 0.3  # semitones, standard deviation: tones and hum have one pitch
+LEAST_MOTION = 0.2  # semitones, standard deviation; tones and hum: up to 0.17, a level voice 0.22
 
 
 def has_speech(samples: NDArray[np.float32], rate_hz: int) -> bool:
