@@ -114,7 +114,7 @@ class _Work:
     ):
         self.predictor, self.source, self.spec = predictor, source, spec
         self.modality, self.abstention = modality, abstention
-        self.window_s, self.hop_s = modality, window_s, hop_s
+        self.window_s, self.hop_s = window_s, hop_s
         self.warnings: list[str] = []
         self.cuts_s: tuple[float, ...] = ()
         self.heard_s = source.sound_s[1] - source.sound_s[0] if source.sound_s else 0.0
