@@ -21,9 +21,14 @@ from claip_emo.media.picture import Frame
 SHORT_PX = 720  # side at which everything is drawn in its own size
 PANEL_S = 0.1  # bars are drawn anew so often
 MOST_PANELS = 3
+CLEARLY_LESS = 0.5  # of what a panel hides of faces where it is, before it moves
 PLATE = (18, 20, 24, 190)  # colour and opacity behind words and bars
 INK = (245, 245, 245, 255)
 ROW, BAR, NAME, VALUE, EDGE = 24, 130, 92, 44, 10  # px at SHORT_PX
+
+
+Rectangle = tuple[float, ...]
+"""Left, top, right, bottom, in px."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class Overlay:
             for label, colour in zip(names, colours_of(names), strict=True)
         }
         self._panels: dict[int, tuple[int, NDArray[np.uint8]]] = {}
+        self._places: dict[int, int] = {}
 
     def draw(self, picture: Frame, time_s: float) -> Frame:
         """Return a picture (height, width, 3) with all that is known of its time drawn on it.
@@ -118,11 +124,10 @@ class Overlay:
         """
         picture = picture.copy()
         shown = self._people.at(time_s)
+        self._bars(picture, shown, round(time_s / PANEL_S))
         for one in shown:
             if one.box_px is not None:
                 self._box(picture, one)
-        for place, one in enumerate(shown[:MOST_PANELS]):
-            self._bars(picture, one, place, round(time_s / PANEL_S))
         return picture
 
     def _box(self, picture: Frame, one: InSight) -> None:
@@ -135,16 +140,46 @@ class Overlay:
         above = y0 - plate.shape[0] - thick
         _blend(picture, plate, x0 - thick // 2, above if above >= 0 else y0 + thick)
 
-    def _bars(self, picture: Frame, one: InSight, place: int, moment: int) -> None:
-        """Draw the scores of one person at the bottom, persons beside each other."""
-        known = self._panels.get(one.person.id)
-        if known is None or known[0] != moment:
-            self._panels[one.person.id] = moment, self._panel(one)
-        panel = self._panels[one.person.id][1]
-        gap = round(12 * self._scale)
-        left = gap + place * (panel.shape[1] + gap)
-        if left + panel.shape[1] <= picture.shape[1]:
-            _blend(picture, panel, left, picture.shape[0] - panel.shape[0] - gap)
+    def _bars(self, picture: Frame, shown: list[InSight], moment: int) -> None:
+        """Draw the scores of some people, where they hide least of the faces."""
+        taken: list[Rectangle] = []
+        faces = [tuple(one.box_px.tolist()) for one in shown if one.box_px is not None]
+        for one in shown[:MOST_PANELS]:
+            known = self._panels.get(one.person.id)
+            if known is None or known[0] != moment:
+                self._panels[one.person.id] = moment, self._panel(one)
+            panel = self._panels[one.person.id][1]
+            place = self._place(one, panel.shape, picture.shape, faces, taken)
+            if any(_shared(place, other) for other in taken):
+                continue  # there is no room
+            taken.append(place)
+            _blend(picture, panel, int(place[0]), int(place[1]))
+
+    def _place(
+        self,
+        one: InSight,
+        size: tuple[int, ...],
+        around: tuple[int, ...],
+        faces: list[Rectangle],
+        taken: list[Rectangle],
+    ) -> Rectangle:
+        """Return where a panel goes; it stays where it was unless it hides clearly more there."""
+        gap, (height, width) = round(12 * self._scale), size[:2]
+        right, bottom = around[1] - width - gap, around[0] - height - gap
+        own = right / 2 if one.box_px is None else (one.box_px[0] + one.box_px[2] - width) / 2
+        lefts = (gap, right, min(max(round(float(own)), gap), max(right, gap)))
+        places = [(x, y, x + width, y + height) for y in (bottom, gap) for x in lefts]
+        hidden = [
+            sum(_shared(place, face) for face in faces)
+            + sum(around[0] * around[1] * (_shared(place, other) > 0) for other in taken)
+            for place in places
+        ]
+        best = int(np.argmin(hidden))
+        last = self._places.get(one.person.id, best)
+        if hidden[best] < CLEARLY_LESS * hidden[last]:
+            last = best
+        self._places[one.person.id] = last
+        return places[last]
 
     def _panel(self, one: InSight) -> NDArray[np.uint8]:
         scale, labels = self._scale, self._timeline.labels
@@ -199,6 +234,13 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     while len(text) > 1 and font.getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text}…"
+
+
+def _shared(one: Rectangle, other: Rectangle) -> float:
+    """Return the area that two rectangles share, in px."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(width, 0) * max(height, 0)
 
 
 def _blend(picture: Frame, drawn: NDArray[np.uint8], left: int, top: int) -> None:
