@@ -77,6 +77,14 @@ def test_an_exported_model_scores_as_its_checkpoint(tmp_path, choices: dict) -> 
         one, other = model.score(given, modality), found.score(given, modality)
         np.testing.assert_allclose(other.logits, one.logits, atol=5e-5)
         assert np.ptp(one.probabilities, axis=0).max() > 1e-3
+    if not model.widths["vision"]:
+        return
+    frames = np.random.default_rng(0).normal(size=(2, 3, model.widths["vision"]))
+    attended, expected = (one.attention(frames.astype(np.float32)) for one in (found, model))
+    assert (expected is None) == (choices.get("temporal", "transformer") != "transformer")
+    assert (attended is None) == (expected is None)
+    if expected is not None:
+        np.testing.assert_allclose(attended, expected, atol=1e-5)
 
 
 def test_int8_gives_nearly_the_same_scores_whatever_else_is_scored(checkpoint, tmp_path) -> None:

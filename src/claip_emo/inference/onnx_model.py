@@ -125,6 +125,14 @@ class OnnxModel:
             raise too_many_frames(frames.shape[1], longest + 1)
         return self._run(TEMPORAL, frames=frames)
 
+    def attention(self, frames: Array) -> Array | None:
+        """Return the CLS's attention to features (batch, time, video width), (batch, time)."""
+        if not self.config.reads_video or self.config.temporal != "transformer":
+            return None
+        session = self._sessions[TEMPORAL]
+        attended: Array = session.run([session.get_outputs()[1].name], {"frames": frames})[0]
+        return attended
+
     def fuse(self, video: Array, audio: Array) -> Array:
         """Turn features (batch, video width) and (batch, audio width) into logits."""
         given = {"video": video, "audio": audio}
