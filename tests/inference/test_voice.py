@@ -18,9 +18,8 @@ PIECE_S = 1.0
 class Mean:
     """An encoder whose feature of a piece is its mean, its length and its last sample."""
 
-    widths = {"vision": 2, "audio": 3}
-
     def __init__(self) -> None:
+        self.widths = {"vision": 2, "audio": 3}
         self.calls: list[int] = []
 
     def encode(self, frames=(), sounds=()):

@@ -1,6 +1,6 @@
 """Windows, curves and paths over them, against values by hand and against all possibilities."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def test_windows_lie_in_the_stretch_and_cover_it(begin, length, choice) -> None:
     assert [w.start_s for w in found] == sorted(w.start_s for w in found)
     assert found[0].start_s == begin_s
     assert max(w.end_s for w in found) >= end_s - near
-    for one, other in zip(found[:-1], found[1:], strict=True):
+    for one, other in pairwise(found):
         assert other.start_s - one.start_s <= hop_s + near  # no gap, however they overlap
     for window in found:
         assert window.frames.shape == (frames, 1)
