@@ -43,6 +43,7 @@ class Looker:
 
     Attributes:
         cuts_s: times of the first pictures that were looked at after cuts.
+        lost: how many of the pictures could not be decoded.
         warnings: what a reader should know.
     """
 
@@ -60,6 +61,7 @@ class Looker:
         self._make_windower, self._step_s, self._tell = make_windower, step_s, tell
         self._going: dict[int, Passage] = {}
         self.cuts_s: list[float] = []
+        self.lost = 0
         self.warnings: list[str] = []
 
     def look(self, detector: FaceDetector | None, faces: FacesChoice) -> list[Passage]:
@@ -72,10 +74,13 @@ class Looker:
         Returns:
             Passages in the order in which they begin, scored.
         """
-        follower = Follower(self._step_s, self._spec.face_margin)
+        wanted = on_grid(self._source.times_s, self._step_s)
+        steps = np.diff(self._source.times_s[wanted])  # longer where there are fewer pictures
+        step_s = max(self._step_s, float(np.median(steps))) if len(steps) else self._step_s
+        follower = Follower(step_s, self._spec.face_margin)
         choose = _Main() if faces == "main" else _everybody
         passages, counts, shot = list[Passage](), list[int](), 0
-        for moment in follower.follow(ahead(self._looked(detector), AHEAD)):
+        for moment in follower.follow(ahead(self._looked(wanted, detector), AHEAD)):
             shown = choose(moment) if detector is not None else WHOLE
             counts.append(len(moment.shown))
             over = list(self._going) if moment.shot != shot else self._going.keys() - shown.keys()
@@ -90,13 +95,12 @@ class Looker:
             self._tell(moment.time_s)
         self._end(self._going, picture_end_s(self._source))
         self._scorer.finish()
-        self.cuts_s = follower.cuts_s
+        self.cuts_s, self.lost = follower.cuts_s, len(wanted) - len(counts)
         self.warnings = _told(counts) if passages and detector is not None else []
         return passages
 
-    def _looked(self, detector: FaceDetector | None) -> Iterator[Looked]:
-        """Decode the frames nearest to the grid, and look for faces in them."""
-        wanted = on_grid(self._source.times_s, self._step_s)
+    def _looked(self, wanted: NDArray[np.int64], detector: FaceDetector | None) -> Iterator[Looked]:
+        """Decode frames, and look for faces in them."""
         whole = {"short_px": self._spec.size_px}
         size = whole if detector is None else {"long_px": FACE_SOURCE_PX}
         for index, picture in self._source.frames(wanted.tolist(), **size):

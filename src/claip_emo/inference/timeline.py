@@ -147,7 +147,7 @@ class _Work:
             lambda done_s: self.tell(self.heard_s + done_s),
         )
         found = looker.look(detector, faces)
-        if not found and self.source.recount() and len(self.source.times_s):
+        if looker.lost and not found and self.source.recount() and len(self.source.times_s):
             found = looker.look(detector, faces)
         if not found and detector is not None and len(self.source.times_s):
             found = looker.look(None, faces)
