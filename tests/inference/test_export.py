@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from claip_emo.inference import export
+from claip_emo.inference.explain import explain
 from claip_emo.inference.export import ExportError, export_onnx
 from claip_emo.inference.onnx_model import MissingExtraError, OnnxModel
 from claip_emo.inference.predictor import ModelPredictor, load_predictor
@@ -77,14 +78,11 @@ def test_an_exported_model_scores_as_its_checkpoint(tmp_path, choices: dict) -> 
         one, other = model.score(given, modality), found.score(given, modality)
         np.testing.assert_allclose(other.logits, one.logits, atol=5e-5)
         assert np.ptp(one.probabilities, axis=0).max() > 1e-3
-    if not model.widths["vision"]:
-        return
-    frames = np.random.default_rng(0).normal(size=(2, 3, model.widths["vision"]))
-    attended, expected = (one.attention(frames.astype(np.float32)) for one in (found, model))
-    assert (expected is None) == (choices.get("temporal", "transformer") != "transformer")
-    assert (attended is None) == (expected is None)
-    if expected is not None:
-        np.testing.assert_allclose(attended, expected, atol=1e-5)
+    features = np.random.default_rng(0).normal(size=(2, 3, model.widths["vision"]))
+    one, other = (each.attention(features.astype(np.float32)) for each in (model, found))
+    assert (one is None) == ("temporal" in choices or choices.get("modality") == "a")
+    if one is not None:
+        np.testing.assert_allclose(other, one, atol=1e-6)
 
 
 def test_int8_gives_nearly_the_same_scores_whatever_else_is_scored(checkpoint, tmp_path) -> None:
@@ -101,8 +99,20 @@ def test_int8_gives_nearly_the_same_scores_whatever_else_is_scored(checkpoint, t
 def test_nothing_is_encoded_as_nothing(exported) -> None:
     found = OnnxModel.of_folder(exported)
     assert [part.shape for part in found.encode()] == [(0, 32), (0, 64)]
-    with pytest.raises(ValueError, match="4 frames were given"):
-        found.over_time(np.zeros((1, 4, 32), np.float32))
+    for part in (found.over_time, found.attention):
+        with pytest.raises(ValueError, match="4 frames were given"):
+            part(np.zeros((1, 4, 32), np.float32))
+
+
+def test_its_answers_are_explained_as_the_models(checkpoint, exported) -> None:
+    model, found = whole(checkpoint), OnnxModel.of_folder(exported)
+    given = clip(1, model.settings.image_size_px, model.settings.num_frames)
+    one, other = explain(model, given), explain(found, given)
+    assert other.label == one.label
+    for name in ("attention", "frame_drops", "piece_drops"):
+        wanted = getattr(one, name)
+        wanted, seen = (getattr(each, "log_odds", each) for each in (wanted, getattr(other, name)))
+        np.testing.assert_allclose(seen, wanted, atol=1e-4)
 
 
 def test_what_lies_in_the_folder(checkpoint, exported) -> None:

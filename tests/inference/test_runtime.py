@@ -95,6 +95,7 @@ def test_predict_takes_an_exported_model_too(exported, files, monkeypatch, capsy
         (["{model}"], 2, "the following arguments are required: FILE"),
         (["nowhere", "a.mp4"], 2, "processor_config.json cannot be read"),
         (["{boxed}", "a.mp4"], 2, "vision.onnx is missing"),
+        (["{model}", "a.mp4", "--abstain", "1.5"], 2, "a score between 0 and 1 or 'auto'"),
         (["{model}", "a.mp4", "--batch-size", "0"], 2, "at least 1, not 0"),
         (["{model}", "a.mp4", "--threads", "two"], 2, "at least 1, not two"),
         (["{model}", "a.mp4", "--face-model", "nowhere.onnx"], 2, "no such YuNet model file"),
@@ -129,6 +130,17 @@ def test_the_table_says_what_the_rows_say(exported, files, capsys) -> None:
     warned = [f"{few[0]}: {warning}." for warning in row.warnings]
     assert said == [*warned, f"{few[1]}: the file is empty (0 bytes)."]
     assert header.index("emotion") == good.index(row.label)
+
+
+def test_who_is_not_sure_abstains(exported, files, capsys) -> None:
+    file = next(path for path in files if path.name == "both.mp4")
+    given = [str(exported), str(file), "--face-detector", "none", "--abstain", "1"]
+    assert runtime.main(given) == 0
+    row = EmotionRecognizer.from_pretrained(face_detector="none")(file)
+    second = sorted(row.scores, key=row.scores.get)[-2]
+    told = capsys.readouterr().out.splitlines()[1]
+    assert told.split()[1:3] == ["uncertain", f"{row.scores[row.label]:.2f}"]
+    assert f"{row.label} {row.scores[row.label]:.2f}, {second} {row.scores[second]:.2f}" in told
 
 
 def test_an_interrupt_ends_with_130(exported, monkeypatch, capsys) -> None:

@@ -120,23 +120,29 @@ class OnnxModel:
         Raises:
             ValueError: for more frames than the table of positions was made for.
         """
-        longest = self.config.num_frames
-        if self.config.temporal == "transformer" and frames.shape[1] > longest:
-            raise too_many_frames(frames.shape[1], longest + 1)
-        return self._run(TEMPORAL, frames=frames)
+        return self._over_time("video", frames)
 
     def attention(self, frames: Array) -> Array | None:
-        """Return the CLS's attention to features (batch, time, video width), (batch, time)."""
-        if not self.config.reads_video or self.config.temporal != "transformer":
+        """Return the CLS's attention to features (batch, time, video width), (batch, time).
+
+        Raises:
+            ValueError: for more frames than the table of positions was made for.
+        """
+        if TEMPORAL not in self._sessions or self.config.temporal != "transformer":
             return None
-        session = self._sessions[TEMPORAL]
-        attended: Array = session.run([session.get_outputs()[1].name], {"frames": frames})[0]
-        return attended
+        return self._over_time("attention", frames)
 
     def fuse(self, video: Array, audio: Array) -> Array:
         """Turn features (batch, video width) and (batch, audio width) into logits."""
         given = {"video": video, "audio": audio}
         return self._run(HEAD, **{name: part for name, part in given.items() if part.shape[1]})
+
+    def _over_time(self, output: str, frames: Array) -> Array:
+        longest = self.config.num_frames
+        if self.config.temporal == "transformer" and frames.shape[1] > longest:
+            raise too_many_frames(frames.shape[1], longest + 1)
+        found: Array = self._sessions[TEMPORAL].run([output], {"frames": frames})[0]
+        return found
 
     def _see(self, frames: NDArray[np.uint8]) -> Array:
         pixels = np.ascontiguousarray(self.inputs.see(frames).transpose(0, 3, 1, 2))

@@ -52,6 +52,7 @@ def predict(given: argparse.Namespace) -> int:
     """Print a row for each file; return the exit code.
 
     Raises:
+        AbstainError: if the model cannot abstain so.
         CheckpointError: if the folder holds no exported model, or an incomplete one.
         FaceModelError: if the detector's model file is missing or broken.
         MissingExtraError: if ONNX Runtime is not installed.
@@ -69,7 +70,8 @@ def predict(given: argparse.Namespace) -> int:
     with closing(reader):
         if len(paths) == 1:
             reader.begin(paths[0], given.modality)  # while the model is loaded
-        recognizer = EmotionRecognizer(OnnxModel.of_folder(given.model), reader=reader)
+        model = OnnxModel.of_folder(given.model)
+        recognizer = EmotionRecognizer(model, reader=reader, abstain_below=given.abstain)
         rows = recognizer.many(paths, modality=given.modality, batch_size=given.batch_size)
         shown = []
         with closing(rows):
@@ -97,6 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="as predict takes them")
     parser.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
     parser.add_argument("--modality", choices=get_args(ModalityChoice), default="av")
+    parser.add_argument(
+        "--abstain", type=_score, metavar="SCORE|auto", help='"uncertain" below this score'
+    )
     parser.add_argument("--face-detector", choices=get_args(DetectorKind))
     parser.add_argument(
         "--face-model", type=Path, metavar="FILE", help=f"YuNet's; or {FACE_MODEL_VARIABLE}"
@@ -110,6 +115,14 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is at least 1, not {text}")
     return int(text)
+
+
+def _score(text: str) -> float | str:
+    """Return what ``--abstain`` asks for; whether it is a score is checked where it is used."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _show(results: Iterable[EmotionResult]) -> None:
@@ -132,10 +145,12 @@ def _show(results: Iterable[EmotionResult]) -> None:
 def _cells(result: EmotionResult) -> tuple[str, ...]:
     if result.scores is None:
         return result.path, "error", "", "", "", ""
-    (label, score), *others = sorted(result.scores.items(), key=lambda item: -item[1])
-    second = "{} {:.2f}".format(*others[0]) if others else ""
+    ranked = sorted(result.scores.items(), key=lambda item: -item[1])
+    others = ranked[result.label in result.scores : 2]  # an uncertain answer shows both
+    told = ", ".join(f"{emotion} {score:.2f}" for emotion, score in others)
     face = "" if result.face_rate is None else f"{result.face_rate:.0%}"
-    return result.path, label, f"{score:.2f}", second, " + ".join(result.modalities), face
+    used = " + ".join(result.modalities)
+    return result.path, str(result.label), f"{ranked[0][1]:.2f}", told, used, face
 
 
 def _say(text: str) -> None:
