@@ -190,7 +190,7 @@ def test_two_people_in_three_shots(cuts) -> None:
 
 def test_where_nobody_is_looked_for_shots_are_apart_all_the_same(cuts) -> None:
     recognizer = seeing()
-    recognizer.detector = None
+    recognizer.reader.detector = None
     timeline, _ = made_of(cuts, recognizer)
     (everybody,) = timeline.people
     assert len(everybody.stretches) == 3
