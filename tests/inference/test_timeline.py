@@ -141,7 +141,7 @@ def test_scores_are_those_of_windows_one_by_one(walk, modality: str) -> None:
 
     predictor.encode = encoding
     recognizer = EmotionRecognizer(predictor, face_detector="none")
-    recognizer.detector = Chins()
+    recognizer.reader.detector = Chins()
     timeline = recognizer.timeline(walk, window_s=1.5, hop_s=0.5, modality=modality)
     source, settings = open_source(walk), processor.settings
     times = timeline.people[0].stretches[0].times_s
