@@ -16,7 +16,7 @@ from claip_emo.model.backbones import configure, resolve
 from claip_emo.model.processing import ClaipEmoProcessor
 from claip_emo.model.scoring import score_clips
 
-from ..media.made_people import Chins, Head, scene
+from ..media.made_people import HEIGHT, WIDTH, Chins, Head, scene
 from ..media.make_media import write
 
 FPS = 8
@@ -79,10 +79,14 @@ def video(
     path: Path,
     shots: Sequence[tuple[int, Sequence[Head], int]],
     sound: np.ndarray | None = None,
+    *,
+    height: int = HEIGHT,
+    width: int = WIDTH,
     **how,
 ) -> Path:
     """Write shots, each of some frames of some heads before some wall, losslessly (mkv)."""
-    frames = [scene(heads, wall) for count, heads, wall in shots for _ in range(count)]
+    size = {"height": height, "width": width}
+    frames = [scene(heads, wall, **size) for count, heads, wall in shots for _ in range(count)]
     codec = "ffv1" if path.suffix == ".mkv" else None
     return write(path, np.stack(frames), sound, codec=codec, **{"fps": FPS, "rate": RATE_HZ} | how)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ def draw(timeline: Timeline, path: Path) -> None:
     _head(figure, timeline, len(people))
     height = figure.get_figheight()
     figure.subplots_adjust(0.075, 0.55 / height, 0.985, 1 - 0.95 / height, hspace=0.18)
-    figure.savefig(path, dpi=110, facecolor="white")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # names in any script; boxes then
+        figure.savefig(path, dpi=110, facecolor="white")
 
 
 def _in_sight_s(person: TimelinePerson) -> float:
@@ -98,7 +101,7 @@ def _clock_axis(axes: Axes, timeline: Timeline) -> None:
 
 def _head(figure: Figure, timeline: Timeline, drawn: int) -> None:
     """Write whose figure it is, and what its colours mean."""
-    name = Path(timeline.path).name
+    name = Path(timeline.path).name.encode("utf-8", "backslashreplace").decode()
     title = name if len(name) <= PATH_LETTERS else f"...{name[-PATH_LETTERS:]}"
     left = len(timeline.people) - drawn
     title += f"   ({left} more people, less long in sight, are not drawn)" if left else ""
@@ -119,8 +122,8 @@ def _head(figure: Figure, timeline: Timeline, drawn: int) -> None:
 
 def clock(seconds: float) -> str:
     """Return a time as people read it: ``8.5 s``, ``2:05`` or ``1:02:05``."""
-    minutes, second = divmod(max(seconds, 0), 60)
-    if minutes < 1:
-        return f"{second:g} s"
-    hours, minute = divmod(int(minutes), 60)
-    return f"{hours}:{minute:02d}:{second:02.0f}" if hours else f"{minute}:{second:02.0f}"
+    if seconds < 59.95:
+        return f"{max(seconds, 0):g} s"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

@@ -26,7 +26,8 @@ class Writer(ABC):
         """Write ``name`` with the extension into a folder, whole or not at all."""
         path = folder / f"{name}.{self.extension}"
         with written(path) as partial:
-            partial.write_text(self.text(timeline), "utf-8")
+            # Names of files may hold what is no character; JSON has the same names for it.
+            partial.write_text(self.text(timeline), "utf-8", "backslashreplace", newline="")
         return path
 
 
@@ -68,7 +69,7 @@ class WriteVtt(Writer):
         """Return the content of the file."""
         cues = [
             f"{_clock(segment.start_s, '.')} --> {_clock(segment.end_s, '.')}\n{said}\n"
-            for segment, said in _cues(timeline)
+            for segment, said in _cues(timeline, "&lt;", "&gt;", "&amp;")
         ]
         return "\n".join(["WEBVTT\n", *cues])
 
@@ -82,7 +83,7 @@ class WriteSrt(Writer):
         """Return the content of the file."""
         return "\n".join(
             f"{number}\n{_clock(segment.start_s, ',')} --> {_clock(segment.end_s, ',')}\n{said}\n"
-            for number, (segment, said) in enumerate(_cues(timeline), 1)
+            for number, (segment, said) in enumerate(_cues(timeline, "‹", "›", "&"), 1)
         )
 
 
@@ -113,20 +114,26 @@ def write_all(timeline: Timeline, folder: Path, name: str) -> list[Path]:
     return [writer.write(timeline, folder, name) for writer in WRITERS]
 
 
-def _cues(timeline: Timeline) -> Iterable[tuple[Segment, str]]:
-    """Yield segments with what is shown to them, in the order of time."""
+def _cues(
+    timeline: Timeline, less: str, greater: str, ampersand: str
+) -> Iterable[tuple[Segment, str]]:
+    """Yield segments with what is shown to them, in the order of time.
+
+    What stands for the signs < > & neither begins markup nor ends a cue.
+    """
     several = len(timeline.people) > 1
+    signs = str.maketrans({"<": less, ">": greater, "&": ampersand})
+
+    def said(segment: Segment, number: int) -> str:
+        label = " ".join(segment.label.translate(signs).split())
+        return f"{f'Person {number}: ' * several}{label} {segment.score:.0%}"
+
     cues = [
-        (segment, f"{f'Person {person.id}: ' * several}{_plain(segment.label)} {segment.score:.0%}")
+        (segment, said(segment, person.id))
         for person in timeline.people
         for segment in person.segments
     ]
     return sorted(cues, key=lambda cue: (cue[0].start_s, cue[0].end_s))
-
-
-def _plain(label: str) -> str:
-    """Return a label that neither begins markup nor ends a cue."""
-    return " ".join(label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
 
 
 def _clock(seconds: float, point: str) -> str:

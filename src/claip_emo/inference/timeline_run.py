@@ -51,6 +51,10 @@ class TimelineChoices:
                 raise ValueError(f"{folder} is a file; give a folder.")
         if self.rendered is not None and len(paths) == 1:
             check_out(self.rendered, paths[0])
+        given = {path.resolve() for path in paths}
+        for video in self.videos(paths):
+            if video is not None and video.resolve() in given:
+                raise ValueError(f"{video} is one of the files: give the new videos a folder.")
 
     def videos(self, paths: Sequence[Path]) -> list[Path | None]:
         """Return where the rendered video of each file belongs."""
