@@ -11,7 +11,7 @@ import pytest
 from benchmarks.__main__ import NAMES, main
 from benchmarks.claim import Options
 
-from benchmarks import clips, export, machine, predict, prepare, scaling
+from benchmarks import clips, export, machine, predict, prepare, scaling, timeline
 from claip_emo.cli.main import app
 
 KEYS = {"name", "figure", "unit", "goal", "holds", "baseline", "machine"}
@@ -27,6 +27,9 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(scaling, "QUICK_SECONDS", (1, 4))
     monkeypatch.setattr(scaling, "PATTERN_S", 2)
     monkeypatch.setattr(scaling, "_in_process", _in_this_process)
+    monkeypatch.setattr(timeline, "QUICK_SECONDS", 1)
+    monkeypatch.setattr(timeline, "QUICK_LONG_S", 1)
+    monkeypatch.setattr(timeline, "_in_process", timeline._long)
     monkeypatch.setattr(prepare, "QUICK_CLIPS", 4)
     monkeypatch.setattr(prepare, "CONSTRUCTED", Path("nowhere"))
     monkeypatch.setattr(prepare, "_timed", _claip_emo)
