@@ -179,7 +179,7 @@ def test_bars_are_as_long_as_the_scores(monkeypatch) -> None:
 def test_colours_are_one_for_each() -> None:
     labels = [*OF_EMOTIONS, "boredom", "joy", "pride"]
     assert colours_of(labels)[: len(OF_EMOTIONS)] == tuple(OF_EMOTIONS.values())
-    assert colours_of(labels)[8:] == OTHERS[:3]
+    assert colours_of(labels)[len(OF_EMOTIONS) :] == OTHERS[:3]
     many = [f"label {n}" for n in range(20)]
     assert len(colours_of(many)) == 20
 
