@@ -12,13 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 from claip_emo.cli.options import (
+    ClipsAtOnceOption,
     DetectorOption,
     DeviceOption,
     FaceModelOption,
     JsonOption,
     MissingOption,
     ModalityOption,
+    OnMissingOption,
+    PredictingModelOption,
     ThreadsOption,
+    WorkersOption,
     begin,
     console,
     print_json,
@@ -38,14 +42,7 @@ def calibrate(
             "--table", help="CSV with path,label[,split,speaker], not trained on.", metavar="CSV"
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            help="A run's folder, its model/, or a hub id; default: the small model in the box.",
-            metavar="DIR",
-        ),
-    ] = None,
+    model: PredictingModelOption = None,
     split: Annotated[
         str | None,
         typer.Option("--split", help="Part of the table to fit on; default: all.", metavar="PART"),
@@ -89,14 +86,11 @@ def calibrate(
         ),
     ] = 0.9,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of folds and intervals.")] = 0,
-    missing: Annotated[
-        MissingOption,
-        typer.Option("--missing", help="What is done about clips that cannot be read."),
-    ] = MissingOption.ERROR,
+    missing: OnMissingOption = MissingOption.ERROR,
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")] = 2,
+    batch_size: ClipsAtOnceOption = 8,
+    workers: WorkersOption = 2,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,

@@ -12,6 +12,7 @@ import typer
 
 from claip_emo.cli.options import (
     EXPLAINED,
+    ClipsAtOnceOption,
     ClipsOption,
     DetectorOption,
     DeviceOption,
@@ -20,10 +21,12 @@ from claip_emo.cli.options import (
     JsonOption,
     LabelOrderOption,
     MissingOption,
+    OnMissingOption,
     Precision,
     PrecisionOption,
     ThreadsOption,
     VariantOption,
+    WorkersOption,
     begin,
     console,
 )
@@ -56,10 +59,7 @@ def evaluate(
     fold: Annotated[
         int | None, typer.Option("--fold", help="The fold whose test part is scored; default: 1.")
     ] = None,
-    missing: Annotated[
-        MissingOption,
-        typer.Option("--missing", help="What is done about clips that cannot be read."),
-    ] = MissingOption.ERROR,
+    missing: OnMissingOption = MissingOption.ERROR,
     across: Annotated[
         bool,
         typer.Option(
@@ -109,8 +109,8 @@ def evaluate(
             "--cache", help="Read prepared clips from this folder (see prepare).", metavar="DIR"
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")] = 2,
+    batch_size: ClipsAtOnceOption = 8,
+    workers: WorkersOption = 2,
     explain: ExplainOption = EXPLAINED,
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.AUTO,

@@ -63,6 +63,14 @@ class Precision(StrEnum):
 ModelOption = Annotated[
     str, typer.Option("--model", help="A run's folder, its model/, or a hub id.", metavar="DIR")
 ]
+PredictingModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A run's folder, its model/, or a hub id; default: the small model in the box.",
+        metavar="DIR",
+    ),
+]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME")
 ]
@@ -89,6 +97,13 @@ FaceModelOption = Annotated[
         metavar="FILE",
     ),
 ]
+OnMissingOption = Annotated[
+    MissingOption, typer.Option("--missing", help="What is done about clips that cannot be read.")
+]
+ClipsAtOnceOption = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Clips that are scored at once.")
+]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a key of the recipe; may stand often.", metavar="KEY=VALUE"),

@@ -21,6 +21,7 @@ from claip_emo.cli.options import (
     ModalityOption,
     Precision,
     PrecisionOption,
+    PredictingModelOption,
     ThreadsOption,
     begin,
     console,
@@ -51,14 +52,7 @@ def predict(
         # What cannot be read becomes a row with its error, as anything else that is bad.
         typer.Argument(help="Videos, sounds, folders of frames or of media files.", readable=False),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            help="A run's folder, its model/, or a hub id; default: the small model in the box.",
-            metavar="DIR",
-        ),
-    ] = None,
+    model: PredictingModelOption = None,
     as_json: JsonOption = False,
     modality: Annotated[
         ModalityOption, typer.Option("--modality", help="Use face and voice, or one of them.")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from claip_emo.cli.options import (
+    ClipsAtOnceOption,
     DetectorOption,
     DeviceOption,
     FaceModelOption,
@@ -18,7 +19,9 @@ from claip_emo.cli.options import (
     MissingOption,
     ModalityOption,
     ModelOption,
+    OnMissingOption,
     ThreadsOption,
+    WorkersOption,
     begin,
     console,
     print_json,
@@ -56,14 +59,11 @@ def prior(
         str | None,
         typer.Option("--split", help="Part of the table; default: every row.", metavar="PART"),
     ] = None,
-    missing: Annotated[
-        MissingOption,
-        typer.Option("--missing", help="What is done about clips that cannot be read."),
-    ] = MissingOption.ERROR,
+    missing: OnMissingOption = MissingOption.ERROR,
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Decoding processes.")] = 2,
+    batch_size: ClipsAtOnceOption = 8,
+    workers: WorkersOption = 2,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,

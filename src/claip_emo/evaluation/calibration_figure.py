@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
-from claip_emo.evaluation.figures import FEW, FIRST, INK, LINE, SECOND, SOFT, as_svg
+from claip_emo.evaluation.figures import FEW, FIRST, INK, SECOND, SOFT, as_svg, frame
 from claip_emo.intervals import wilson_interval
 
 WIDTH_IN, ROW_IN = 9.6, 4.1
@@ -137,12 +137,7 @@ def _frame_answers(axes: Axes, part: Mapping[str, Any], target: float) -> None:
 
 
 def _frame(axes: Axes) -> None:
-    axes.tick_params(colors=SOFT, labelsize=8.5, length=0, pad=5)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(SOFT)
-    axes.grid(axis="y", color=LINE, lw=0.8)
-    axes.set_axisbelow(True)
+    frame(axes, label_size=8.5)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set(color=SOFT, fontsize=9)
         axis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -195,14 +195,19 @@ def _finish(axes: Axes, x: str, y: str, kept: float | None = None, *, legend: bo
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel(x, color=SOFT, fontsize=9)
     axes.set_ylabel(y, color=SOFT, fontsize=9)
-    axes.tick_params(colors=SOFT, labelsize=9, length=0, pad=5)
+    frame(axes)
+    if legend:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1.4)
+
+
+def frame(axes: Axes, label_size: float = 9) -> None:
+    """Leave of the frame what is read: a line below, and thin ones across."""
+    axes.tick_params(colors=SOFT, labelsize=label_size, length=0, pad=5)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(SOFT)
     axes.grid(axis="y", color=LINE, lw=0.8)
     axes.set_axisbelow(True)
-    if legend:
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1.4)
 
 
 def as_svg(figure: Figure, name: str, description: str) -> str:

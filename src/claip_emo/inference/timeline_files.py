@@ -18,20 +18,32 @@ class Writer(ABC):
 
     extension: str
 
-    @abstractmethod
-    def text(self, timeline: Timeline) -> str:
-        """Return the content of the file."""
-
     def write(self, timeline: Timeline, folder: Path, name: str) -> Path:
         """Write ``name`` with the extension into a folder, whole or not at all."""
         path = folder / f"{name}.{self.extension}"
         with written(path) as partial:
-            # Names of files may hold what is no character; JSON has the same names for it.
-            partial.write_text(self.text(timeline), "utf-8", "backslashreplace", newline="")
+            self.fill(timeline, partial)
         return path
 
+    @abstractmethod
+    def fill(self, timeline: Timeline, path: Path) -> None:
+        """Write the content of the file."""
 
-class WriteJson(Writer):
+
+class TextWriter(Writer):
+    """Writes one kind of text."""
+
+    @abstractmethod
+    def text(self, timeline: Timeline) -> str:
+        """Return the content of the file."""
+
+    def fill(self, timeline: Timeline, path: Path) -> None:
+        """Write the content of the file, as UTF-8."""
+        # Names of files may hold what is no character; JSON has the same names for it.
+        path.write_text(self.text(timeline), "utf-8", "backslashreplace", newline="")
+
+
+class WriteJson(TextWriter):
     """The object that ``predict --timeline --json`` prints."""
 
     extension = "json"
@@ -41,7 +53,7 @@ class WriteJson(Writer):
         return json.dumps(timeline.to_dict(), ensure_ascii=False, indent=1) + "\n"
 
 
-class WriteCsv(Writer):
+class WriteCsv(TextWriter):
     """A row for each person and window: ``person, start_s, end_s, label, score_NAME...``."""
 
     extension = "csv"
@@ -60,7 +72,7 @@ class WriteCsv(Writer):
         return rows.getvalue()
 
 
-class WriteVtt(Writer):
+class WriteVtt(TextWriter):
     """WebVTT: a cue for each segment."""
 
     extension = "vtt"
@@ -74,7 +86,7 @@ class WriteVtt(Writer):
         return "\n".join(["WEBVTT\n", *cues])
 
 
-class WriteSrt(Writer):
+class WriteSrt(TextWriter):
     """SubRip: the same with numbers, for players that know no WebVTT."""
 
     extension = "srt"
@@ -92,18 +104,11 @@ class WritePng(Writer):
 
     extension = "png"
 
-    def text(self, timeline: Timeline) -> str:
-        """Refuse: a figure is no text."""
-        raise NotImplementedError
-
-    def write(self, timeline: Timeline, folder: Path, name: str) -> Path:
+    def fill(self, timeline: Timeline, path: Path) -> None:
         """Draw the figure."""
         from claip_emo.inference.timeline_figure import draw  # seconds of matplotlib
 
-        path = folder / f"{name}.{self.extension}"
-        with written(path) as partial:
-            draw(timeline, partial)
-        return path
+        draw(timeline, path)
 
 
 WRITERS: tuple[Writer, ...] = (WriteCsv(), WriteJson(), WriteVtt(), WriteSrt(), WritePng())
