@@ -78,6 +78,13 @@ def test_faces_all_has_everybody(timeline, talk) -> None:
     assert seen[0] < seen[1]
 
 
+def test_what_only_timelines_have_asks_for_one(timeline, talk) -> None:
+    for arguments in (("--window", "1"), ("--hop", "1"), ("--faces", "main")):
+        (row,) = rows(timeline(talk, *arguments, "--json"))
+        assert set(row) == KEYS
+    assert (row["window_s"], row["hop_s"]) == (2, 0.5)
+
+
 def test_a_table_for_people(timeline, talk) -> None:
     done = timeline(talk, "--timeline", "--faces", "all")
     lines = done.stdout.splitlines()
@@ -217,6 +224,30 @@ def test_no_video_that_is_given_is_overwritten(timeline, talk, tmp_path) -> None
         assert done.returncode == 2
         assert "one of the files" in done.stderr
         assert one.read_bytes() == before
+
+
+def test_files_that_no_timeline_wrote_are_kept(timeline, talk, tmp_path) -> None:
+    """Such as subtitles beside their video."""
+    subtitles = tmp_path / "talk.srt"
+    subtitles.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello.\n")
+    done = timeline(talk, "--out", tmp_path)
+    assert done.returncode == 2
+    assert "no timeline wrote it" in done.stderr
+    assert [*tmp_path.iterdir()] == [subtitles]
+    assert "Hello." in subtitles.read_text()
+    subtitles.unlink()
+    for _ in range(2):  # its own it writes anew
+        assert timeline(talk, "--out", tmp_path).returncode == 0
+    assert "Hello." not in subtitles.read_text()
+
+
+def test_frames_that_are_read_are_no_place_for_results(timeline, tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / f"{tmp_path.name}.png"), ramp(1)[0])
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    done = timeline(tmp_path, "--out", tmp_path)
+    assert done.returncode == 2
+    assert "is what is read" in done.stderr
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_what_fails_while_it_is_written_is_a_row(timeline, talk, tmp_path, monkeypatch) -> None:

@@ -43,7 +43,7 @@ def test_auto_is_what_was_found_for_what_a_file_has() -> None:
         (1.5, {}, "a score between 0 and 1"),
         (float("nan"), {}, "a score between 0 and 1"),
         ("often", {}, "a score between 0 and 1"),
-        ("auto", {}, "`claip-emo calibrate` finds one"),
+        ("auto", {}, "holds no threshold .* `claip-emo calibrate` finds one"),
     ],
 )
 def test_what_is_no_threshold_is_refused(below, choices, says: str) -> None:
@@ -67,5 +67,8 @@ def test_a_recogniser_abstains_and_shows_its_scores(tmp_path) -> None:
         result = EmotionRecognizer(predictor, face_detector="none", abstain_below=below)(path)
         assert result == replace(told, label=said)
         assert result.to_dict() == told.to_dict() | {"label": said}
-    with pytest.raises(AbstainError, match="holds no threshold"):
-        EmotionRecognizer.from_pretrained(face_detector="none", abstain_below="auto")
+    auto = EmotionRecognizer(predictor, face_detector="none", abstain_below="auto")
+    for modality, there in (("av", "av"), ("video", "v"), ("audio", "a")):
+        told = EmotionRecognizer(predictor, face_detector="none")(path, modality=modality)
+        sure = max(told.scores.values()) >= predictor.config.abstain_below[there]
+        assert auto(path, modality=modality) == (told if sure else replace(told, label="uncertain"))

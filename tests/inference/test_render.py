@@ -7,10 +7,18 @@ import pytest
 
 from claip_emo.inference import overlay
 from claip_emo.inference import render as module
+from claip_emo.inference.abstention import ALWAYS
 from claip_emo.inference.colours import OF_EMOTIONS, OTHERS, colours_of
 from claip_emo.inference.overlay import between
 from claip_emo.inference.render import check_out, render
-from claip_emo.inference.timeline_result import Timeline
+from claip_emo.inference.timeline_result import (
+    ScoredWindow,
+    Stretch,
+    Timeline,
+    TimelinePerson,
+    segments_of,
+)
+from claip_emo.inference.windows import curve_of
 from claip_emo.media.decode import MediaError
 from claip_emo.media.source import open_source
 
@@ -174,6 +182,34 @@ def test_bars_are_as_long_as_the_scores(monkeypatch) -> None:
         middle = overlay.EDGE + round((place + 0.5) * overlay.ROW)
         row = np.abs(panel[middle, :, :3].astype(int) - colour(label)).max(axis=-1) < 3
         assert row.sum() == pytest.approx(max(1, score * overlay.BAR), abs=3)
+
+
+def changed(height: int, width: int, box) -> np.ndarray:
+    """Where one picture with one person, whose face is in a box, is drawn on."""
+    windows = [ScoredWindow(0.0, 1.0, "neutral", np.full(7, 1 / 7), ("video",))]
+    curve = curve_of(np.array([[0.0, 1.0]]), windows[0].scores[None], 0.5)
+    labels = Seeing().config.label_set.names
+    segments = segments_of(curve, windows, labels, ALWAYS, 1.0)
+    boxes = np.array([box], np.float32)
+    one = Stretch(0.0, 1.0, tuple(windows), curve, segments, np.array([0.5]), boxes)
+    timeline = Timeline("a", labels, 1.0, 0.5, 1.0, (TimelinePerson(1, (one,)),))
+    grey = np.full((height, width, 3), 128, np.uint8)
+    return (overlay.Overlay(timeline, height, width).draw(grey, 0.5) != grey).any(axis=-1)
+
+
+def test_bars_do_not_cover_a_small_picture() -> None:
+    large, small = changed(480, 640, (40, 40, 90, 90)), changed(90, 120, (40, 30, 90, 80))
+    assert large[240:].mean() > 0.1
+    assert not small[:, :35].any()
+    assert small[:, 38:92].any()
+
+
+def test_labels_do_not_leave_the_picture() -> None:
+    """As many columns of a label are seen at the right edge as elsewhere."""
+    middle, edge = (
+        changed(480, 640, (x, 200, x + 60, 260))[150:195].any(axis=0) for x in (300, 570)
+    )
+    assert edge.sum() == middle.sum() > 60
 
 
 def test_colours_are_one_for_each() -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from claip_emo.inference.abstention import ALWAYS, Abstention
 from claip_emo.inference.outputs import names_of
 from claip_emo.inference.timeline_figure import MOST_LANES, clock
 from claip_emo.inference.timeline_files import (
@@ -22,12 +23,13 @@ from claip_emo.inference.timeline_files import (
 )
 from claip_emo.inference.timeline_result import (
     ScoredWindow,
+    Segment,
     Stretch,
     Timeline,
     TimelinePerson,
     segments_of,
 )
-from claip_emo.inference.windows import curve_of, spans_of
+from claip_emo.inference.windows import Curve, curve_of, spans_of
 
 LABELS = ("happiness", "sadness", "neutral")
 CUE = re.compile(r"(\d\d+):(\d\d):(\d\d)([.,])(\d{3}) --> (\d\d+):(\d\d):(\d\d)([.,])(\d{3})")
@@ -37,11 +39,11 @@ def stretch(begin_s: float, end_s: float, labels=LABELS, seed: int = 0) -> Stret
     spans = np.array(spans_of(begin_s, end_s, 2.0, 0.5))
     scores = np.random.default_rng(seed).dirichlet(np.full(len(labels), 0.4), len(spans))
     windows = [
-        ScoredWindow(float(begin), float(end), row, ("video",))
+        ScoredWindow(float(begin), float(end), labels[int(row.argmax())], row, ("video",))
         for (begin, end), row in zip(spans, scores, strict=True)
     ]
     curve = curve_of(spans, scores, 0.5)
-    segments = segments_of(curve, labels, 2.0)
+    segments = segments_of(curve, windows, labels, ALWAYS, 2.0)
     return Stretch(begin_s, end_s, tuple(windows), curve, segments, spans[:, 0], None)
 
 
@@ -175,13 +177,38 @@ def test_a_failed_file_is_an_object_too() -> None:
     assert failed.to_dict()["error"] == "b.mp4: nothing."
 
 
+CURVE = Curve(np.array([0, 0.5, 1.5]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+FACE, BOTH = ("video",), ("video", "audio")
+
+
+def of_curve(abstention: Abstention = ALWAYS, used=(FACE, FACE, FACE)) -> Segment:
+    """The one segment of a curve that three windows made."""
+    spans = [(0.0, 0.5), (0.0, 1.5), (0.5, 1.5)]
+    scores = np.array([0.7, 0.3])
+    windows = [ScoredWindow(*span, "a", scores, of) for span, of in zip(spans, used, strict=True)]
+    (segment,) = segments_of(CURVE, windows, ("a", "b"), abstention, 2.0)
+    return segment
+
+
 def test_segments_average_by_time() -> None:
     """0.9 for half a second and 0.6 for a second: 0.7."""
-    spans = np.array([[0.0, 0.5], [0.5, 1.5]])
-    curve = curve_of(spans, np.array([[0.9, 0.1], [0.6, 0.4]]), 2.0)
-    curve = type(curve)(np.array([0, 0.5, 1.5]), np.array([[0.9, 0.1], [0.6, 0.4]]))
-    (segment,) = segments_of(curve, ("a", "b"), 2.0)
+    segment = of_curve()
     assert (segment.start_s, segment.end_s, segment.label) == (0, 1.5, "a")
+    assert segment.score == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("limits", "used", "said"),
+    [
+        ({"v": 0.69}, (FACE, FACE, FACE), "a"),
+        ({"v": 0.71}, (FACE, FACE, FACE), "uncertain"),
+        ({"v": 0.71, "av": 0.5}, (BOTH, BOTH, FACE), "a"),  # most of its windows heard something
+        ({"v": 0.71, "av": 0.5}, (FACE, BOTH, FACE), "uncertain"),
+    ],
+)
+def test_a_segment_abstains_by_what_most_of_its_windows_used(limits, used, said: str) -> None:
+    segment = of_curve(Abstention(limits), used)
+    assert segment.label == said
     assert segment.score == pytest.approx(0.7)
 
 
@@ -193,7 +220,7 @@ def test_all_files_are_written_whatever_the_name(tmp_path, path: str) -> None:
     timeline = made([(0.0, 5.0)], path=path)
     written = write_all(timeline, tmp_path, "talk")
     assert [file.name for file in written] == [
-        "talk.csv", "talk.json", "talk.vtt", "talk.srt", "talk.png",
+        "talk.json", "talk.csv", "talk.vtt", "talk.srt", "talk.png",
     ]  # fmt: skip
     assert {*tmp_path.iterdir()} == {*written}
     assert json.loads((tmp_path / "talk.json").read_text("utf-8"))["people"]
@@ -230,7 +257,7 @@ def test_clocks(seconds: float, said: str) -> None:
 def test_names_are_given_once() -> None:
     paths = ["a/talk.mp4", "b/talk.mkv", "c/Talk.mp4", "c/talk-2.mp4", "d/x.tar.gz", ".hidden"]
     names = names_of(paths)
-    assert names == ["talk", "talk-2", "Talk-3", "talk-2-2", "x.tar", ".hidden"]
+    assert names == ["talk", "talk-2", "Talk-3", "talk-2-2", "x.tar", "hidden"]
     assert len({name.casefold() for name in names}) == len(names)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -83,15 +83,22 @@ def predict(
         typer.Option("--timeline", help="Scores over time for each person, and segments of them."),
     ] = False,
     window: Annotated[
-        float, typer.Option("--window", help="Length of the timeline's windows.", metavar="S")
-    ] = 2.0,
+        float | None,
+        typer.Option(
+            "--window", help="Length of the timeline's windows; default: 2.0.", metavar="S"
+        ),
+    ] = None,
     hop: Annotated[
-        float, typer.Option("--hop", help="From one window to the next.", metavar="S")
-    ] = 0.5,
+        float | None,
+        typer.Option("--hop", help="From one window to the next; default: 0.5.", metavar="S"),
+    ] = None,
     faces: Annotated[
-        FacesOption,
-        typer.Option("--faces", help="Follow the largest face of each moment, or everybody."),
-    ] = FacesOption.MAIN,
+        FacesOption | None,
+        typer.Option(
+            "--faces",
+            help="Follow the largest face of each moment (main, the default), or everybody.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -126,8 +133,11 @@ def predict(
         from claip_emo.inference.reader import Reader
         from claip_emo.model.checkpoint_folder import resolve
     folder, paths = resolve(model), expand(files)
-    over_time = timeline or out is not None or render is not None
-    choices = _choices(paths, window, hop, faces, modality, out, render) if over_time else None
+    of_timelines = {"window_s": window, "hop_s": hop, "out": out, "rendered": render}
+    of_timelines |= {"faces": faces.value if faces else None}
+    asked = {name: choice for name, choice in of_timelines.items() if choice is not None}
+    over_time = timeline or bool(asked)  # what only a timeline has asks for one
+    choices = _choices(paths, asked | {"modality": modality.value}) if over_time else None
     if over_time and explain is not None:
         raise typer.BadParameter("--explain shows single answers: leave --timeline out.")
     reader = Reader.of_checkpoint(
@@ -176,18 +186,10 @@ def predict(
         raise typer.Exit(1)
 
 
-def _choices(
-    paths: list[Path],
-    window: float,
-    hop: float,
-    faces: FacesOption,
-    modality: ModalityOption,
-    out: Path | None,
-    render: Path | None,
-) -> TimelineChoices:
+def _choices(paths: list[Path], asked: dict[str, Any]) -> TimelineChoices:
     from claip_emo.inference.timeline_run import TimelineChoices
 
-    choices = TimelineChoices(window, hop, faces.value, modality.value, out, render)
+    choices = TimelineChoices(**asked)
     try:
         choices.check(paths)
     except ValueError as error:

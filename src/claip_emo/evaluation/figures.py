@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
 from claip_emo.metrics import Reliability
 
@@ -136,16 +137,19 @@ def coverage_curve(curve: list[dict[str, float]], clips: int) -> str:
     figure = Figure(figsize=(4.6, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.plot(*_shares(drawn), color=FIRST, lw=1.6)
+    named: dict[tuple[float, float], list[str]] = {}
     for threshold in (0.5, 0.7, 0.9):
-        if (mark := next((p for p in drawn if p["threshold"] >= threshold), None)) is None:
-            continue
-        axes.plot(*_shares([mark]), color=FIRST, marker="o", ms=6)
+        if (mark := next((p for p in drawn if p["threshold"] >= threshold), None)) is not None:
+            named.setdefault((mark["share"], mark["accuracy"]), []).append(f"{threshold:g}")
+    for place, thresholds in named.items():  # where no clip lies between, one point is several
+        axes.plot(*place, color=FIRST, marker="o", ms=6)
         axes.annotate(
-            f"{threshold:g}", (mark["share"], mark["accuracy"]), (0, 7),
+            ", ".join(thresholds), place, (0, 7),
             textcoords="offset points", fontsize=8.5, color=INK, ha="center",
         )  # fmt: skip
-    axes.set_xlim(0, 1.02)
+    axes.set_xlim(0, 1.04)
     axes.set_ylim(max(0.0, min(p["accuracy"] for p in drawn) - 0.08), 1.03)
+    axes.yaxis.set_major_locator(FixedLocator(_up_to_one(axes.get_yticks())))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     _finish(axes, "share of the clips that is answered", "share of the answers right", legend=False)
@@ -154,6 +158,11 @@ def coverage_curve(curve: list[dict[str, float]], clips: int) -> str:
 
 def _shares(points: list[dict[str, float]]) -> tuple[list[float], list[float]]:
     return [point["share"] for point in points], [point["accuracy"] for point in points]
+
+
+def _up_to_one(ticks: Iterable[float]) -> list[float]:
+    """Return the ticks that a share can reach."""
+    return [tick for tick in ticks if tick <= 1 + 1e-9]
 
 
 def _figure() -> tuple[Figure, Axes]:

@@ -21,6 +21,7 @@ from claip_emo.media.picture import Frame
 SHORT_PX = 720  # side at which everything is drawn in its own size
 PANEL_S = 0.1  # bars are drawn anew so often
 MOST_PANELS = 3
+LARGEST_PANEL = 0.25  # of the picture
 CLEARLY_LESS = 0.5  # of what a panel hides of faces where it is, before it moves
 PLATE = (18, 20, 24, 190)  # colour and opacity behind words and bars
 INK = (245, 245, 245, 255)
@@ -138,7 +139,8 @@ class Overlay:
         who = f"{one.person.id}  " if len(self._timeline.people) > 1 else ""
         plate = _plate(f"{who}{one.label} {one.score:.0%}", colour, round(20 * self._scale))
         above = y0 - plate.shape[0] - thick
-        _blend(picture, plate, x0 - thick // 2, above if above >= 0 else y0 + thick)
+        left = max(0, min(x0 - thick // 2, picture.shape[1] - plate.shape[1]))
+        _blend(picture, plate, left, above if above >= 0 else y0 + thick)
 
     def _bars(self, picture: Frame, shown: list[InSight], moment: int) -> None:
         """Draw the scores of some people, where they hide least of the faces."""
@@ -149,6 +151,8 @@ class Overlay:
             if known is None or known[0] != moment:
                 self._panels[one.person.id] = moment, self._panel(one)
             panel = self._panels[one.person.id][1]
+            if panel.shape[0] * panel.shape[1] > LARGEST_PANEL * picture[..., 0].size:
+                continue  # it would hide what it is about
             place = self._place(one, panel.shape, picture.shape, faces, taken)
             if any(_shared(place, other) for other in taken):
                 continue  # there is no room

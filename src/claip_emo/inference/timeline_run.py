@@ -12,7 +12,7 @@ from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.inference.render import SUFFIXES, check_out, render
 from claip_emo.inference.result import explained
 from claip_emo.inference.timeline import FacesChoice, check_windows
-from claip_emo.inference.timeline_files import write_all
+from claip_emo.inference.timeline_files import WRITERS, WriteJson, is_timeline, write_all
 from claip_emo.inference.timeline_result import Timeline
 
 Progress = Callable[[str, float, float], None]
@@ -51,10 +51,26 @@ class TimelineChoices:
                 raise ValueError(f"{folder} is a file; give a folder.")
         if self.rendered is not None and len(paths) == 1:
             check_out(self.rendered, paths[0])
+        self._check_others_files(paths)
         given = {path.resolve() for path in paths}
         for video in self.videos(paths):
             if video is not None and video.resolve() in given:
                 raise ValueError(f"{video} is one of the files: give the new videos a folder.")
+
+    def _check_others_files(self, paths: Sequence[Path]) -> None:
+        """Refuse to write over what no timeline wrote, such as subtitles beside their video."""
+        if self.out is None:
+            return
+        for path, name in zip(paths, names_of(paths), strict=True):
+            if path.is_dir() and self.out.resolve() == path.resolve():
+                raise ValueError(f"{self.out} is what is read: give --out another folder.")
+            files = [self.out / f"{name}.{writer.extension}" for writer in WRITERS]
+            there = [file for file in files if file.exists()]
+            if there and not is_timeline(self.out / f"{name}.{WriteJson.extension}"):
+                raise ValueError(
+                    f"{there[0]} is there already, and no timeline wrote it: give --out another "
+                    "folder."
+                )
 
     def videos(self, paths: Sequence[Path]) -> list[Path | None]:
         """Return where the rendered video of each file belongs."""

@@ -16,6 +16,7 @@ FRAME_S, HOP_S = 0.04, 0.02
 PITCH_HZ = 70.0, 400.0
 PERIODIC = 0.5  # autocorrelation, of the power, at the period of a voice
 NEARLY = 0.9  # of the best period's
+ONE_PEAK = 1.25  # times the shortest period that fits: the peak itself is not further
 VALLEY = 0.2  # autocorrelation between one period and the next
 QUIET_DB = 35.0  # below the loudest frame
 FAINT = 3e-4  # root mean square, -70 dB
@@ -50,9 +51,12 @@ def pitches_of(samples: NDArray[np.float32], rate_hz: int) -> NDArray[np.float64
     likeness /= 1 - np.arange(length) / length  # fewer samples overlap the later they are
     first, last = math.floor(rate / PITCH_HZ[1]), math.ceil(rate / PITCH_HZ[0])
     within = likeness[:, first : min(last, length // 2 + hop)]
-    # The shortest of the periods that fit nearly as well: of a tone every multiple fits.
+    # The peak of the shortest period that fits nearly best: of a tone every multiple fits.
     fitting = within >= np.maximum(NEARLY * within.max(axis=1, keepdims=True), PERIODIC)
-    period = fitting.argmax(axis=1)
+    shortest = fitting.argmax(axis=1)
+    lags = np.arange(within.shape[1])
+    of_it = (lags >= shortest[:, None]) & (lags < ONE_PEAK * (first + shortest[:, None]) - first)
+    period = np.where(of_it, within, -1).argmax(axis=1)
     dips = likeness[:, : first + within.shape[1]].min(axis=1) < VALLEY  # before a peak
-    voiced = fitting.any(axis=1) & (period > 0) & dips
+    voiced = fitting.any(axis=1) & (shortest > 0) & dips
     return np.asarray(rate / (first + period[voiced]), np.float64)
