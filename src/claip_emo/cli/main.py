@@ -61,6 +61,7 @@ for _group in (
     "ablate",
     "evaluate",
     "predict",
+    "batch",
     "report",
     "prior",
     "calibrate",

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from claip_emo.cli.options import (
+    AbstainOption,
     DetectorOption,
     DeviceOption,
     FaceModelOption,
@@ -23,18 +24,19 @@ from claip_emo.cli.options import (
     PrecisionOption,
     PredictingModelOption,
     ThreadsOption,
+    ViewsAtOnceOption,
     begin,
     console,
     importing,
     print_json,
     printable,
+    score_of,
     use_threads,
 )
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from claip_emo.inference.abstention import AbstainChoice
     from claip_emo.inference.result import EmotionResult
     from claip_emo.inference.timeline_run import TimelineChoices
 
@@ -57,27 +59,12 @@ def predict(
     modality: Annotated[
         ModalityOption, typer.Option("--modality", help="Use face and voice, or one of them.")
     ] = ModalityOption.AV,
-    abstain: Annotated[
-        str | None,
-        typer.Option(
-            "--abstain",
-            help='Answer "uncertain" below this score; auto: below what calibrate found.',
-            metavar="SCORE|auto",
-        ),
-    ] = None,
+    abstain: AbstainOption = None,
     face_detector: DetectorOption = None,
     face_model: FaceModelOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = Precision.AUTO,
-    batch_size: Annotated[
-        int,
-        typer.Option(
-            "--batch-size",
-            min=1,
-            help="Views that are scored at once; a file of up to 10 s has one or two.",
-            metavar="N",
-        ),
-    ] = 8,
+    batch_size: ViewsAtOnceOption = 8,
     timeline: Annotated[
         bool,
         typer.Option("--timeline", help="Scores over time for each person, and segments of them."),
@@ -158,7 +145,7 @@ def predict(
                 device=device,
                 precision=precision.value,
                 reader=reader,
-                abstain_below=_score_of(abstain),
+                abstain_below=score_of(abstain),
             )
         if model is None:
             console.print(IN_THE_BOX)
@@ -195,14 +182,6 @@ def _choices(paths: list[Path], asked: dict[str, Any]) -> TimelineChoices:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     return choices
-
-
-def _score_of(abstain: str | None) -> AbstainChoice:
-    """Return what ``--abstain`` asks for; whether it is a score is checked where it is used."""
-    try:
-        return float(abstain) if abstain is not None else None
-    except ValueError:
-        return abstain  # type: ignore[return-value]
 
 
 def _progress(files: int) -> Progress:

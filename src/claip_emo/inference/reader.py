@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from claip_emo.inference.pipeline import Pace, PacedDetector
+from claip_emo.inference.pipeline import MOST_READERS, Pace, PacedDetector
 from claip_emo.media.clip import Clip, ClipSpec, load_clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector, make_detector
@@ -18,6 +18,7 @@ from claip_emo.media.weakness import SILENT
 from claip_emo.model.checkpoint_folder import CONFIG, CheckpointError
 from claip_emo.model.description import MASKS, READS, Modality, ModalityError, one_of
 from claip_emo.model.processor_settings import ProcessorSettings, read_settings
+from claip_emo.threads import in_use
 
 PREDICT_MAX_FPS = 35.0
 """Above this rate a file is first thinned to 25-30 frames a second, what towers were trained on."""
@@ -39,6 +40,7 @@ class Reader:
 
     Attributes:
         detector: finds faces; None: the middle square is taken, or no picture is read.
+        face_model: YuNet's model file, where one was given.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Reader:
             FaceModelError: if the detector's model file is missing or broken.
         """
         self.settings, self.reads = settings, reads
+        self.face_model = Path(face_model) if face_model else None
         kind = face_detector or settings.face_detector
         self.detector = make_detector(
-            kind if "v" in reads else "none", Path(face_model) if face_model else None
+            kind if "v" in reads else "none", self.face_model
         )
         self._begun: dict[tuple[str, Modality], tuple[Future[Clip], Pace]] = {}
 
@@ -80,6 +83,11 @@ class Reader:
         except (OSError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{folder / CONFIG} cannot be read: {error}") from error
         return cls(settings, reads, **choices)
+
+    @property
+    def at_once(self) -> int:
+        """How many files it reads at once, where there are many."""
+        return min(in_use(), MOST_READERS)
 
     def begin(self, path: str | Path, modality: ModalityChoice = "av") -> None:
         """Read a file in a thread of its own; ``load`` then waits for that, and ``close`` ends it.

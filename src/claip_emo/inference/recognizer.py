@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from claip_emo.inference.abstention import AbstainChoice, Abstention
 from claip_emo.inference.pipeline import (
-    MOST_READERS,
     Failing,
     Loaded,
     Pace,
@@ -31,7 +30,6 @@ from claip_emo.media.clip import Clip
 from claip_emo.media.spec import DetectorKind
 from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.description import Modality
-from claip_emo.threads import in_use
 
 if TYPE_CHECKING:
     from claip_emo.inference.explanation import Explanation
@@ -286,7 +284,7 @@ class EmotionRecognizer:
             self.reader.check(clip, str(path))
             return clip
 
-        readers = min(in_use(), MOST_READERS)
+        readers = self.reader.at_once
         on_cpu = self.predictor.on_cpu
         num_frames = self.predictor.settings.num_frames
         every, most = chain(first, asked), batch_size + readers

@@ -1,0 +1,367 @@
+"""Processes that read files, so that one which crashes its decoder takes nothing else along."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from claip_emo.inference.predictor import Predictor
+from claip_emo.inference.reader import FRAMES_AHEAD, Reader
+from claip_emo.inference.timeline_result import Timeline
+from claip_emo.inference.wire import WireError, pack, unpack
+from claip_emo.media.clip import Clip
+from claip_emo.media.decode import MediaError
+from claip_emo.model.description import Modality
+from claip_emo.model.scoring import ArrayEncoder
+
+READING = "claip_emo.inference.reading_process"
+LARGEST_MESSAGE = 2**30  # bytes
+STARTS_WITHIN_S = 60.0
+PARTS = ("encode", "over_time", "attention", "fuse")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+Tell = Callable[[float, float], None]
+
+
+class WorkerLostError(RuntimeError):
+    """The process that read a file is gone."""
+
+
+class WorkerTimeError(WorkerLostError):
+    """The process that read a file took too long, and was ended."""
+
+
+class WorkerRefusedError(MediaError):
+    """The process does not read this file.
+
+    Attributes:
+        kind: name of the error there.
+    """
+
+    def __init__(self, said: str, kind: str = "MediaError"):
+        """Keep what it said."""
+        super().__init__(said)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How processes read.
+
+    Attributes:
+        settings: what the towers want to see.
+        reads: the modality of the model.
+        face_detector: what finds faces.
+        face_model: YuNet's model file.
+        frames_ahead: decoded while faces are sought in those before; 0: several read at once.
+        config: of the model, what scores of timelines follow from.
+        widths: of its towers.
+        limits: what ``begin`` of the process makes of them.
+    """
+
+    settings: Mapping[str, Any]
+    reads: Modality
+    face_detector: str
+    face_model: str | None
+    frames_ahead: int
+    config: Mapping[str, Any]
+    widths: Mapping[str, int]
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, predictor: Predictor, reader: Reader, count: int, limits: Mapping[str, Any] | None
+    ) -> Setup:
+        """Describe how files are read for a model by so many processes."""
+        config = predictor.config
+        told = ("labels", "modality", "num_frames", "temperature", "logit_shift", "abstain_below")
+        model = reader.face_model
+        return cls(
+            settings=asdict(reader.settings),
+            reads=reader.reads,
+            face_detector=reader.detector.name if reader.detector is not None else "none",
+            face_model=str(model.absolute()) if model is not None else None,
+            frames_ahead=FRAMES_AHEAD if count == 1 else 0,
+            config={name: getattr(config, name) for name in told},
+            widths=dict(predictor.widths),
+            limits=limits or {},
+        )
+
+
+def unexpected(_: Mapping[str, Any]) -> None:
+    """Refuse whatever a process says before it is done."""
+    raise WorkerLostError("a process that reads files said something unexpected")
+
+
+class Worker:
+    """One process. It starts at once; whoever asks first waits until it is there.
+
+    Args:
+        setup: how it reads.
+        module: what runs in it.
+    """
+
+    def __init__(self, setup: Setup, module: str = READING):
+        """Start it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if os.environ.get("CLAIP_EMO_DEBUG") else subprocess.DEVNULL,
+                env={**os.environ, **ONE_THREAD},
+                start_new_session=True,  # an interrupt of the terminal is the parent's business
+            )
+        self._connection = Connection(ours.detach())
+        self._connection.send_bytes(pack(asdict(setup)))
+        self._late = self._over = False
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @cached_property
+    def _ready(self) -> bool:
+        """Whether it has said so; waits for it.
+
+        Raises:
+            WorkerLostError: if it says something else, or nothing.
+        """
+        with self._no_longer_than(STARTS_WITHIN_S):
+            said = self._receive()
+        if "ready" not in said:
+            self.kill()
+            raise WorkerLostError(f"A process that reads files cannot start: {said['failed']}")
+        return True
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes another job."""
+        return not self._over and self._process.poll() is None
+
+    def ask(
+        self,
+        job: Mapping[str, Any],
+        timeout_s: float | None = None,
+        answer: Callable[[Mapping[str, Any]], Any] = unexpected,
+    ) -> Any:
+        """Let it do a job; return what comes of it.
+
+        Args:
+            job: what to do.
+            timeout_s: after which it is ended; None: never.
+            answer: is given what it says meanwhile, and returns what it is told; None: nothing.
+
+        Raises:
+            WorkerRefusedError: if the file is not read.
+            WorkerTimeError: if it takes too long.
+            WorkerLostError: if the process is gone.
+        """
+        try:
+            assert self._ready
+            with self._no_longer_than(timeout_s):
+                self._send(job)
+                while True:
+                    said = self._receive()
+                    if "done" in said:
+                        return said["done"]
+                    if "failed" in said:
+                        self._over = said.get("last", False)
+                        raise WorkerRefusedError(said["failed"], said.get("kind", "MediaError"))
+                    if (told := answer(said)) is not None:
+                        self._send(told)
+        except WorkerRefusedError:
+            raise
+        except BaseException:  # it waits for an answer that nobody will give
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """End it now."""
+        self._over = True
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and wait until it is gone."""
+        self.kill()
+        self._connection.close()
+        self._process.wait()
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._connection.send_bytes(pack(message))
+        except OSError as error:
+            raise self._lost() from error
+
+    def _receive(self) -> Mapping[str, Any]:
+        try:
+            said = unpack(self._connection.recv_bytes(LARGEST_MESSAGE))
+        except (EOFError, OSError, WireError) as error:
+            raise self._lost() from error
+        if not isinstance(said, Mapping):
+            raise self._lost()
+        return said
+
+    def _lost(self) -> WorkerLostError:
+        """Return why it is gone."""
+        if self._late:
+            return WorkerTimeError("it took longer than it may")
+        self.kill()
+        code = self._process.wait()
+        if code == -signal.SIGXCPU:
+            return WorkerTimeError("it took more computing than it may")
+        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return WorkerLostError(f"the process that read it ended ({ended})")
+
+    @contextmanager
+    def _no_longer_than(self, timeout_s: float | None) -> Iterator[None]:
+        """End the process if what is done takes longer."""
+        if timeout_s is None:
+            yield
+            return
+        timer = threading.Timer(timeout_s, self._end_late)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end_late(self) -> None:
+        self._late = True
+        self.kill()
+
+
+class Workers:
+    """Several processes, each replaced where it is gone.
+
+    Args:
+        setup: how they read.
+        count: of them.
+        module: what runs in them.
+    """
+
+    def __init__(self, setup: Setup, count: int, module: str = READING):
+        """Start them."""
+        self.count, self._setup, self._module = count, setup, module
+        self._free: queue.LifoQueue[Worker] = queue.LifoQueue()  # those used last are warm
+        self._lock, self._closed = threading.Lock(), False
+        self._all: set[Worker] = set()
+        for _ in range(count):
+            self._free.put(self._started())
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Worker]:
+        """Yield one that nobody else uses; waits for it.
+
+        Raises:
+            WorkerLostError: if they are closed.
+        """
+        worker = self._free.get()
+        if not worker.usable:
+            worker = self._replaced(worker)
+        try:
+            yield worker
+        finally:
+            # Started now rather than when it is needed: that takes a second.
+            self._free.put(worker if worker.usable else self._replaced(worker))
+
+    def load(self, path: str | Path, mask: Modality, timeout_s: float | None = None) -> Clip:
+        """Read what the towers need from a file, in one of the processes.
+
+        Raises:
+            WorkerRefusedError: if it yields nothing.
+            WorkerLostError: if the process is gone.
+        """
+        with self.borrowed() as worker:
+            return worker.ask(clip_job(path, mask), timeout_s)
+
+    def close(self) -> None:
+        """End all of them, also those that are at work."""
+        with self._lock:
+            self._closed, every = True, list(self._all)
+            self._all.clear()
+        for worker in every:
+            worker.close()
+
+    def _started(self) -> Worker:
+        with self._lock:
+            if self._closed:
+                raise WorkerLostError("the processes that read files were ended")
+            worker = Worker(self._setup, self._module)
+            self._all.add(worker)
+            return worker
+
+    def _replaced(self, worker: Worker) -> Worker:
+        with self._lock:
+            known = worker in self._all
+            self._all.discard(worker)
+        if known:
+            worker.close()
+        return worker if self._closed else self._started()
+
+
+def clip_job(path: str | Path, mask: Modality) -> dict[str, Any]:
+    """Return the job of reading a clip."""
+    return {"path": str(path), "mask": mask, "timeline": None}
+
+
+def timeline_job(
+    path: str | Path,
+    mask: Modality,
+    *,
+    window_s: float,
+    hop_s: float,
+    faces: str,
+    limits: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    """Return the job of making a timeline; what is abstained from follows from ``limits``."""
+    how = {"window_s": window_s, "hop_s": hop_s, "faces": faces, "limits": limits}
+    return {"path": str(path), "mask": mask, "timeline": how}
+
+
+def answering(model: ArrayEncoder, tell: Tell | None = None) -> Callable[[Mapping[str, Any]], Any]:
+    """Return what answers a process that makes a timeline: it asks for parts of the model."""
+
+    def answer(said: Mapping[str, Any]) -> Any:
+        if "progress" in said:
+            if tell is not None:
+                tell(*said["progress"])
+            return None
+        part = said.get("ask")
+        if part not in PARTS:
+            unexpected(said)
+        return (getattr(model, part)(*said["given"]),)
+
+    return answer
+
+
+def make_timeline(
+    worker: Worker,
+    model: ArrayEncoder,
+    job: Mapping[str, Any],
+    timeout_s: float | None = None,
+    tell: Tell | None = None,
+) -> Timeline:
+    """Let a process make a timeline with a model that is here.
+
+    Raises:
+        WorkerRefusedError: if the file yields nothing.
+        WorkerLostError: if the process is gone.
+    """
+    return worker.ask(job, timeout_s, answering(model, tell))
