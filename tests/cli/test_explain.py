@@ -106,6 +106,17 @@ def test_a_file_in_the_place_of_the_folder_is_wrong_usage(command, run_folder, z
     assert "--explain" in done.stderr
 
 
+def test_files_of_others_are_no_place_for_explanations(command, run_folder, zoo, tmp_path) -> None:
+    path = tmp_path / "both.mp4"
+    path.write_bytes((zoo / "both.mp4").read_bytes())
+    (tmp_path / "both.json").write_text('{"mine": 1}')
+    done = command("predict", path, "--model", run_folder, "--explain", tmp_path)
+    assert done.returncode == 2
+    assert "is no such result" in done.stderr
+    assert json.loads((tmp_path / "both.json").read_text()) == {"mine": 1}
+    assert not (tmp_path / "both.png").exists()
+
+
 def test_one_modality_is_explained_when_asked(command, run_folder, zoo, tmp_path) -> None:
     done = command(
         "predict", zoo / "both.mp4", "--model", run_folder, "--modality", "audio",

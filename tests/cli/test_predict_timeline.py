@@ -201,6 +201,7 @@ def test_a_folder_of_frames(timeline, tmp_path) -> None:
         (("--timeline", "--faces", "some"), "--faces"),
         (("--render", "out.avi"), "is named .mp4"),
         (("--out", __file__), "give a folder"),
+        (("more.mp4", "--render", "out.mp4"), "several videos need a folder"),
     ],
 )
 def test_wrong_options_are_refused(timeline, talk, arguments, says: str) -> None:
@@ -232,13 +233,28 @@ def test_files_that_no_timeline_wrote_are_kept(timeline, talk, tmp_path) -> None
     subtitles.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello.\n")
     done = timeline(talk, "--out", tmp_path)
     assert done.returncode == 2
-    assert "no timeline wrote it" in done.stderr
+    assert "is no such result" in done.stderr
     assert [*tmp_path.iterdir()] == [subtitles]
     assert "Hello." in subtitles.read_text()
     subtitles.unlink()
     for _ in range(2):  # its own it writes anew
         assert timeline(talk, "--out", tmp_path).returncode == 0
     assert "Hello." not in subtitles.read_text()
+
+
+def test_videos_that_are_not_drawn_here_are_kept(timeline, talk, tmp_path) -> None:
+    sound = write(tmp_path / "voice.wav", None, tone(1.0))
+    other = write(tmp_path / "talk.mp4", ramp(4))
+    before = other.read_bytes()
+    done = timeline(talk, sound, "--render", tmp_path)
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
+    assert other.read_bytes() == before
+    other.unlink()
+    for _ in range(2):  # its own it writes anew
+        timeline(talk, sound, "--render", tmp_path)
+    assert rendering.is_rendered(other)
+    assert not rendering.is_rendered(talk)
 
 
 def test_frames_that_are_read_are_no_place_for_results(timeline, tmp_path) -> None:
@@ -251,7 +267,7 @@ def test_frames_that_are_read_are_no_place_for_results(timeline, tmp_path) -> No
 
 
 def test_what_fails_while_it_is_written_is_a_row(timeline, talk, tmp_path, monkeypatch) -> None:
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(rendering, "encode", full)
@@ -262,7 +278,7 @@ def test_what_fails_while_it_is_written_is_a_row(timeline, talk, tmp_path, monke
 
 
 def test_an_interrupt_leaves_no_partial_file(timeline, talk, tmp_path, monkeypatch) -> None:
-    def interrupted(path, *_):
+    def interrupted(path, *_, **__):
         path.write_bytes(b"half of a video")
         raise KeyboardInterrupt
 

@@ -85,12 +85,14 @@ def test_an_exported_model_scores_as_its_checkpoint(tmp_path, choices: dict) -> 
         np.testing.assert_allclose(other, one, atol=1e-6)
 
 
-def test_int8_gives_nearly_the_same_scores_whatever_else_is_scored(checkpoint, tmp_path) -> None:
+@pytest.mark.parametrize("reads", MODALITIES)
+def test_int8_gives_nearly_the_same_scores_whatever_else_is_scored(tmp_path, reads: str) -> None:
+    checkpoint = saved(tmp_path / "model", modality=reads)
     model = whole(checkpoint)
     found = load_predictor(export_onnx(checkpoint, tmp_path / "int8", precision="int8"))
     assert found.precision == "int8"
     given = clips(model.settings)
-    for modality in MODALITIES:
+    for modality in model.config.modalities:
         one, other = model.score(given, modality), found.score(given, modality)
         assert 1e-6 < np.abs(one.probabilities - other.probabilities).max() < 0.02
         np.testing.assert_array_equal(found.score(given[3:4], modality).logits, other.logits[3:4])

@@ -210,6 +210,10 @@ def test_labels_do_not_leave_the_picture() -> None:
         changed(480, 640, (x, 200, x + 60, 260))[150:195].any(axis=0) for x in (300, 570)
     )
     assert edge.sum() == middle.sum() > 60
+    sides = 60 * 2 * 3  # what a box has in the rows above its lower edge, about
+    for y in (200, 10, -20, -40):
+        shown = changed(480, 640, (300, y, 420, y + 120))
+        assert shown[: max(y, 0) + 60].sum() - sides > 1000
 
 
 def test_colours_are_one_for_each() -> None:

@@ -1,5 +1,6 @@
 """Windows, curves and paths over them, against values by hand and against all possibilities."""
 
+import tracemalloc
 from itertools import pairwise, product
 
 import numpy as np
@@ -182,6 +183,31 @@ def test_curves_are_probabilities_between_those_of_the_windows(begin, length, ho
     np.testing.assert_allclose(curve.scores.sum(axis=1), 1)
     assert (curve.scores >= scores.min(axis=0) - 1e-9).all()
     assert (curve.scores <= scores.max(axis=0) + 1e-9).all()
+
+
+def test_a_long_curve_is_the_curve_of_its_parts_and_takes_little_memory() -> None:
+    """Two hours at the shortest hop: the square of so many windows would not fit into memory."""
+    spans_s = np.array(spans_of(0, 7200, 2.0, 0.25))
+    scores = np.random.default_rng(0).dirichlet(np.ones(3), len(spans_s))
+    tracemalloc.start()
+    curve = curve_of(spans_s, scores, 0.25)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30e6
+    assert len(curve.scores) == 28_800
+    for slot in (0, 1, 255, 256, 257, 14_000, 28_799):
+        middle = curve.edges_s[slot : slot + 2].mean()
+        away = np.abs(spans_s.mean(axis=1) - middle)
+        weights = np.maximum(1 - away, 0)
+        wanted = weights @ scores / weights.sum()
+        np.testing.assert_allclose(curve.scores[slot], wanted, atol=1e-4)
+
+
+def test_what_no_window_reaches_is_said_by_the_nearest() -> None:
+    spans_s, scores = np.array([[0.0, 1.0], [9.0, 10.0]]), np.array([[1.0, 0.0], [0.0, 1.0]])
+    curve = curve_of(spans_s[::-1], scores[::-1], 0.5)
+    np.testing.assert_allclose(curve.scores[:10, 0], 1, atol=1e-5)
+    np.testing.assert_allclose(curve.scores[10:, 1], 1, atol=1e-5)
 
 
 def cost(path, curve: Curve, window_s: float) -> float:

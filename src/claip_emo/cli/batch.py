@@ -37,7 +37,6 @@ from claip_emo.cli.options import (
     importing,
     print_json,
     printable,
-    score_of,
     use_threads,
 )
 
@@ -121,6 +120,7 @@ def batch(
     if address is not None and engine is EngineOption.LOCAL:
         raise typer.BadParameter("--address is of a Ray cluster: add --engine ray.")
     with importing():
+        from claip_emo.inference.abstention import asked_for
         from claip_emo.inference.batch import Choices, run
         from claip_emo.inference.batch_inputs import clips_of
         from claip_emo.inference.batch_work import Work
@@ -132,7 +132,7 @@ def batch(
         face_model=str(face_model.absolute()) if face_model else None,
         device=device,
         precision=precision.value,
-        abstain_below=score_of(abstain),
+        abstain_below=asked_for(abstain),
         batch_size=batch_size,
         workers=workers or in_use(),
         timeout_s=timeout,

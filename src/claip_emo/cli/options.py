@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,9 +18,6 @@ from rich.logging import RichHandler
 from claip_emo.allocation import keep_freed_memory
 from claip_emo.printing import print_json as print_json
 from claip_emo.printing import printable as printable
-
-if TYPE_CHECKING:
-    from claip_emo.inference.abstention import AbstainChoice
 
 
 class Detector(StrEnum):
@@ -182,14 +179,6 @@ def changed(changes: list[str] | None, short: Mapping[str, object]) -> list[str]
     """Return ``--set``'s changes and those of short forms: values of keys, None where not given."""
     given = [f"{key}={value}" for key, value in short.items() if value is not None]
     return [*(changes or []), *given]
-
-
-def score_of(abstain: str | None) -> AbstainChoice:
-    """Return what ``--abstain`` asks for; whether it is a score is checked where it is used."""
-    try:
-        return float(abstain) if abstain is not None else None
-    except ValueError:
-        return abstain  # type: ignore[return-value]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +31,6 @@ from claip_emo.cli.options import (
     importing,
     print_json,
     printable,
-    score_of,
     use_threads,
 )
 
@@ -116,6 +116,7 @@ def predict(
     """Say which emotion each file shows. A bad file is a row with its error; exit code 1 then."""
     begin()
     with importing():
+        from claip_emo.inference.abstention import asked_for
         from claip_emo.inference.inputs import expand
         from claip_emo.inference.reader import Reader
         from claip_emo.model.checkpoint_folder import resolve
@@ -127,6 +128,10 @@ def predict(
     choices = _choices(paths, asked | {"modality": modality.value}) if over_time else None
     if over_time and explain is not None:
         raise typer.BadParameter("--explain shows single answers: leave --timeline out.")
+    if explain is not None:
+        from claip_emo.inference.explain import check_out
+
+        _checked(lambda: check_out(paths, explain), "--explain")
     reader = Reader.of_checkpoint(
         folder,
         face_detector=face_detector.value if face_detector else None,
@@ -145,7 +150,7 @@ def predict(
                 device=device,
                 precision=precision.value,
                 reader=reader,
-                abstain_below=score_of(abstain),
+                abstain_below=asked_for(abstain),
             )
         if model is None:
             console.print(IN_THE_BOX)
@@ -177,11 +182,16 @@ def _choices(paths: list[Path], asked: dict[str, Any]) -> TimelineChoices:
     from claip_emo.inference.timeline_run import TimelineChoices
 
     choices = TimelineChoices(**asked)
-    try:
-        choices.check(paths)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+    _checked(lambda: choices.check(paths))
     return choices
+
+
+def _checked(check: Callable[[], None], option: str | None = None) -> None:
+    """Let a check refuse what was asked for, as wrong usage."""
+    try:
+        check()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def _progress(files: int) -> Progress:

@@ -10,7 +10,7 @@ from typing import Any
 from claip_emo.evaluation.calibration_figure import draw, save_png, to_svg
 from claip_emo.evaluation.report import environment
 from claip_emo.evaluation.wording import USED, WORDS
-from claip_emo.whole_files import write_text
+from claip_emo.whole_files import write_text, written
 
 NUMBERS, FIGURE = "calibration.json", "calibration.png"
 MEASURES = {
@@ -47,9 +47,8 @@ def write_calibration(folder: Path, found: Mapping[str, Any]) -> Path:
     text = json.dumps(found, indent=1, ensure_ascii=False)
     write_text(folder / NUMBERS, text + "\n")
     if judged:
-        partial = folder / f".{FIGURE}.partial"
-        save_png(draw(judged, USED, found["abstain_target"]), partial)
-        partial.replace(folder / FIGURE)
+        with written(folder / FIGURE) as partial:
+            save_png(draw(judged, USED, found["abstain_target"]), partial)
     content = _content(found, judged)
     pages = environment()
     for name in ("calibration.md", "calibration.html"):

@@ -21,6 +21,14 @@ class AbstainError(ValueError):
     """A threshold that is no score, or one that a model does not have."""
 
 
+def asked_for(text: str | None) -> AbstainChoice:
+    """Return what a text asks for; whether it is a score is checked where it is used."""
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return text  # type: ignore[return-value]
+
+
 @dataclass(frozen=True, slots=True)
 class Abstention:
     """Says ``uncertain`` in place of an emotion whose score is too low.

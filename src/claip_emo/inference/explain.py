@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from claip_emo.inference.explain_words import NOTE, headline, region_name, sentence
 from claip_emo.inference.explanation import Explanation
 from claip_emo.inference.occlusion import COVER, COVERED_FRAMES, Drops, Hider
-from claip_emo.inference.outputs import unique_name
+from claip_emo.inference.outputs import check_folder, unique_name
 from claip_emo.inference.reader import ModalityChoice
 from claip_emo.inference.result import EmotionResult, failed
 from claip_emo.media.clip import Clip
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from claip_emo.inference.recognizer import EmotionRecognizer
 
 logger = logging.getLogger(__name__)
+
+KEYS = frozenset(("headline", "shares", "frames"))
+"""By which the JSON of an explanation is known."""
 
 
 def explain(model: ArrayEncoder, clip: Clip, modality: Modality = "av") -> Explanation:
@@ -107,6 +110,15 @@ def explain_files(
         yield row
 
 
+def check_out(paths: Sequence[Path], folder: Path) -> None:
+    """Refuse a folder in which explanations would take the place of what is not theirs.
+
+    Raises:
+        ValueError: naming the mend.
+    """
+    check_folder(folder, paths, (".png", ".json"), KEYS)
+
+
 def write(explanation: Explanation, clip: Clip, figure: Path) -> None:
     """Write an explanation as a figure, and as JSON beside it; each whole or not at all.
 
@@ -119,7 +131,8 @@ def write(explanation: Explanation, clip: Clip, figure: Path) -> None:
 
     with written(figure) as partial:
         draw(explanation, clip, partial, figure.suffix[1:])
-    write_text(figure.with_suffix(".json"), json.dumps(to_dict(explanation), indent=1) + "\n")
+        # The JSON comes first: by it a later run knows that the figure is an explanation's.
+        write_text(figure.with_suffix(".json"), json.dumps(to_dict(explanation), indent=1) + "\n")
 
 
 def to_dict(explanation: Explanation) -> dict[str, Any]:

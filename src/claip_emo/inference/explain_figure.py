@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import warnings
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from claip_emo.inference.explain_words import (
 )
 from claip_emo.inference.explanation import Explanation
 from claip_emo.inference.occlusion import COVER, GRID
+from claip_emo.inference.outputs import shown_name
 from claip_emo.media.clip import Clip
 from claip_emo.model.stacking import views_of
 
@@ -33,6 +33,7 @@ FOR, AGAINST = "#d9660f", "#2f6fbd"
 TINTS = LinearSegmentedColormap.from_list("drops", [AGAINST, "#8fb0d8", LINE, "#f0ac70", FOR])
 STRIP = 10  # frames of the film strip; of more, the one that matters most in each tenth
 SCORES = 7
+NAME_LETTERS = 44
 COLUMNS = 900  # of a waveform
 DPI = 100
 
@@ -74,8 +75,7 @@ def _head(figure: Figure, explanation: Explanation) -> None:
     say(0.22, f"{explanation.label} {score:.2f} — {headline(explanation)}", color=INK,
         fontsize=21, fontweight="bold")  # fmt: skip
     say(0.72, sentence(explanation), color=SOFT, fontsize=13.5)
-    name = Path(explanation.path).name.encode("utf-8", "replace").decode("utf-8")
-    figure.text(0.965, 1 - 0.28 / tall, textwrap.shorten(name, 44, placeholder="…"), va="top",
+    figure.text(0.965, 1 - 0.28 / tall, shown_name(explanation.path, NAME_LETTERS), va="top",
                 ha="right", color=SOFT, fontsize=10)  # fmt: skip
     for place, (colour, meaning) in enumerate(((FOR, "speaks for it"), (AGAINST, "against it"))):
         figure.text(0.8 + 0.095 * place, 1 - 0.76 / tall, f"■ {meaning}", va="top", color=colour,

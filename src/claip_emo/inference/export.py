@@ -222,13 +222,15 @@ def _distance(
 
 
 def _cosine(model: ArrayEncoder, files: ArrayEncoder, clip: Clip) -> float:
-    """Return the least cosine of what towers make of a clip."""
-    frames = clip.frames[0] if clip.frames is not None else exported.NO_FRAMES
+    """Return the least cosine of what towers make of a clip; 1 where no tower reads it."""
+    seen, heard = model.config.reads_video and clip.has_video, model.config.reads_audio
+    frames = clip.frames[0] if seen else exported.NO_FRAMES
+    sounds = clip.waveforms if heard else ()
     cosines = [
         np.sum(one * other, axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
         for one, other in zip(
-            model.encode(frames, clip.waveforms), files.encode(frames, clip.waveforms), strict=True
+            model.encode(frames, sounds), files.encode(frames, sounds), strict=True
         )
         if one.size
     ]
-    return float(np.concatenate(cosines).min())
+    return min((float(each.min()) for each in cosines), default=1.0)

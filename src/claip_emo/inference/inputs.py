@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+from claip_emo.media.source import IMAGE_SUFFIXES, SOUND_SUFFIXES
+
+IMAGES = {*IMAGE_SUFFIXES}
 VIDEOS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".m4v"}
-SOUNDS = {".wav", ".flac", ".mp3", ".m4a", ".ogg"}
+SOUNDS = {*SOUND_SUFFIXES}
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:

@@ -60,6 +60,7 @@ class Looker:
         self._source, self._spec, self._scorer = source, spec, scorer
         self._make_windower, self._step_s, self._tell = make_windower, step_s, tell
         self._going: dict[int, Passage] = {}
+        self._reached_s = -np.inf
         self.cuts_s: list[float] = []
         self.lost = 0
         self.warnings: list[str] = []
@@ -93,9 +94,10 @@ class Looker:
             shot = moment.shot
             follower.tracks.clear()
             self._tell(moment.time_s)
-        self._end(self._going, picture_end_s(self._source))
-        self._scorer.finish()
         self.cuts_s, self.lost = follower.cuts_s, len(wanted) - len(counts)
+        whole = self._reached_s >= self._source.times_s[wanted[-1]]  # else it is damaged at its end
+        self._end(self._going, picture_end_s(self._source) if whole else None)
+        self._scorer.finish()
         self.warnings = _told(counts) if passages and detector is not None else []
         return passages
 
@@ -103,7 +105,11 @@ class Looker:
         """Decode frames, and look for faces in them."""
         whole = {"short_px": self._spec.size_px}
         size = whole if detector is None else {"long_px": FACE_SOURCE_PX}
+        self._reached_s = -np.inf
         for index, picture in self._source.frames(wanted.tolist(), **size):
+            if self._source.times_s[index] <= self._reached_s:
+                continue  # what a jump left out comes after all others: it is too late
+            self._reached_s = float(self._source.times_s[index])
             faces = NO_FACES if detector is None else turned_faces(detector, picture)
             yield Looked(float(self._source.times_s[index]), picture, faces)
 

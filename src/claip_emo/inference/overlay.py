@@ -59,30 +59,35 @@ class InSightOverTime:
         self._labels = timeline.labels
         coming = [(stretch, person) for person in timeline.people for stretch in person.stretches]
         self._coming = deque(sorted(coming, key=lambda one: one[0].start_s))
-        self._there: list[tuple[Stretch, TimelinePerson]] = []
+        self._there: list[_Passing] = []
 
     def at(self, time_s: float) -> list[InSight]:
         """Return who is in sight at a time that is not before the last one asked for."""
         while self._coming and self._coming[0][0].start_s <= time_s:
-            self._there.append(self._coming.popleft())
-        self._there = [one for one in self._there if time_s < one[0].end_s]
-        self._there.sort(key=lambda one: one[1].id)
-        return [_shown(person, stretch, self._labels, time_s) for stretch, person in self._there]
+            self._there.append(_Passing(*self._coming.popleft()))
+        self._there = [one for one in self._there if time_s < one.stretch.end_s]
+        self._there.sort(key=lambda one: one.person.id)
+        return [one.at(time_s, self._labels) for one in self._there]
 
 
-def _shown(
-    person: TimelinePerson, stretch: Stretch, labels: tuple[str, ...], time_s: float
-) -> InSight:
-    edges = stretch.curve.edges_s
-    scores = between(time_s, (edges[:-1] + edges[1:]) / 2, stretch.curve.scores)
-    box = None
-    if stretch.boxes_px is not None:
-        box = between(time_s, stretch.times_s, stretch.boxes_px)
-    starts = [segment.start_s for segment in stretch.segments]
-    segment = stretch.segments[max(0, bisect_right(starts, time_s) - 1)]
-    known = segment.label in labels
-    score = float(scores[labels.index(segment.label)]) if known else segment.score
-    return InSight(person, segment.label, score, scores, box)
+class _Passing:
+    """A stretch while it is shown."""
+
+    def __init__(self, stretch: Stretch, person: TimelinePerson):
+        self.stretch, self.person = stretch, person
+        edges = stretch.curve.edges_s
+        self._middles_s = (edges[:-1] + edges[1:]) / 2
+        self._starts_s = [segment.start_s for segment in stretch.segments]
+
+    def at(self, time_s: float, labels: tuple[str, ...]) -> InSight:
+        stretch, box = self.stretch, None
+        scores = between(time_s, self._middles_s, stretch.curve.scores)
+        if stretch.boxes_px is not None:
+            box = between(time_s, stretch.times_s, stretch.boxes_px)
+        segment = stretch.segments[max(0, bisect_right(self._starts_s, time_s) - 1)]
+        known = segment.label in labels
+        score = float(scores[labels.index(segment.label)]) if known else segment.score
+        return InSight(self.person, segment.label, score, scores, box)
 
 
 def between(
@@ -139,8 +144,9 @@ class Overlay:
         who = f"{one.person.id}  " if len(self._timeline.people) > 1 else ""
         plate = _plate(f"{who}{one.label} {one.score:.0%}", colour, round(20 * self._scale))
         above = y0 - plate.shape[0] - thick
+        top = above if above >= 0 else max(0, y0 + thick)
         left = max(0, min(x0 - thick // 2, picture.shape[1] - plate.shape[1]))
-        _blend(picture, plate, left, above if above >= 0 else y0 + thick)
+        _blend(picture, plate, left, max(0, min(top, picture.shape[0] - plate.shape[0])))
 
     def _bars(self, picture: Frame, shown: list[InSight], moment: int) -> None:
         """Draw the scores of some people, where they hide least of the faces."""

@@ -9,6 +9,7 @@ from claip_emo.inference.looking import picture_end_s
 from claip_emo.inference.overlay import Overlay
 from claip_emo.inference.timeline_result import Timeline
 from claip_emo.media.clip import ahead
+from claip_emo.media.container import MediaError, open_media
 from claip_emo.media.encode import encode
 from claip_emo.media.picture import Frame
 from claip_emo.media.source import open_source
@@ -16,6 +17,7 @@ from claip_emo.whole_files import written
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 AHEAD = 4
+MADE_BY = "Drawn by claip-emo"
 
 Progress = Callable[[float, float], None]
 
@@ -55,7 +57,7 @@ def render(
                 progress(time_s, end_s)
 
     with written(out) as partial:
-        encode(partial, drawn(), source, end_s)
+        encode(partial, drawn(), source, end_s, comment=MADE_BY)
 
 
 def check_out(out: Path, path: str | Path) -> None:
@@ -68,3 +70,23 @@ def check_out(out: Path, path: str | Path) -> None:
         raise ValueError(f"{out}: a rendered video is named {', '.join(SUFFIXES)}.")
     if out.exists() and Path(path).exists() and out.samefile(path):
         raise ValueError(f"{out} is the video itself: give the rendered one another name.")
+
+
+def check_folder_of_videos(folder: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        ValueError: naming the mend.
+    """
+    if folder.suffix.lower() in SUFFIXES or (folder.exists() and not folder.is_dir()):
+        raise ValueError(f"{folder}: several videos need a folder (--render).")
+
+
+def is_rendered(path: Path) -> bool:
+    """Say whether a video is one that was drawn here."""
+    try:
+        with open_media(str(path)) as container:
+            said = {name.lower(): text for name, text in container.metadata.items()}
+    except MediaError:
+        return False
+    return said.get("comment") == MADE_BY

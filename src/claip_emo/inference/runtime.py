@@ -58,6 +58,7 @@ def predict(given: argparse.Namespace) -> int:
         MissingExtraError: if ONNX Runtime is not installed.
         ModalityError: if the model does not read the modality that is asked for.
     """
+    from claip_emo.inference.abstention import asked_for
     from claip_emo.inference.inputs import expand
     from claip_emo.inference.onnx_model import OnnxModel
     from claip_emo.inference.reader import Reader
@@ -71,7 +72,7 @@ def predict(given: argparse.Namespace) -> int:
         if len(paths) == 1:
             reader.begin(paths[0], given.modality)  # while the model is loaded
         model = OnnxModel.of_folder(given.model)
-        recognizer = EmotionRecognizer(model, reader=reader, abstain_below=given.abstain)
+        recognizer = EmotionRecognizer(model, reader=reader, abstain_below=asked_for(given.abstain))
         rows = recognizer.many(paths, modality=given.modality, batch_size=given.batch_size)
         shown = []
         with closing(rows):
@@ -100,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
     parser.add_argument("--modality", choices=get_args(ModalityChoice), default="av")
     parser.add_argument(
-        "--abstain", type=_score, metavar="SCORE|auto", help='"uncertain" below this score'
+        "--abstain", metavar="SCORE|auto", metavar="SCORE|auto", help='"uncertain" below this score'
     )
     parser.add_argument("--face-detector", choices=get_args(DetectorKind))
     parser.add_argument(
@@ -115,14 +116,6 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"it is at least 1, not {text}")
     return int(text)
-
-
-def _score(text: str) -> float | str:
-    """Return what ``--abstain`` asks for; whether it is a score is checked where it is used."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _show(results: Iterable[EmotionResult]) -> None:

@@ -109,10 +109,9 @@ class Scorer:
         crops = [crop for _, _, crop in self._crops if crop is not None]
         features = iter(self._model.encode(np.stack(crops))[0]) if crops else iter(())
         for passage, time_s, crop in self._crops:
-            if passage.windower is None:
-                continue
-            over = crop is None
             windower = passage.windower
+            assert windower is not None  # what has no picture has no crops
+            over = crop is None
             self.score(
                 passage, windower.finish(time_s) if over else windower.add(time_s, next(features))
             )

@@ -153,6 +153,9 @@ class _Work:
             found = looker.look(None, faces)
             self.warnings += [NO_FACE] if found else []
         self.cuts_s = tuple(looker.cuts_s)
+        if looker.lost and found:
+            pictures = "picture" if looker.lost == 1 else "pictures"
+            self.warnings.append(f"damaged: {looker.lost} {pictures} could not be looked at")
         self.warnings += [
             said for said in looker.warnings if said != EVERYBODYS_SOUND or self.voice.there.any()
         ]

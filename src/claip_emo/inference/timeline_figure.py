@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from claip_emo.inference.abstention import UNCERTAIN
 from claip_emo.inference.colours import colours_of
+from claip_emo.inference.outputs import shown_name
 from claip_emo.inference.timeline_result import Stretch, Timeline, TimelinePerson
 
 INK, SOFT = "#22252a", "#7d828a"
@@ -101,12 +102,11 @@ def _clock_axis(axes: Axes, timeline: Timeline) -> None:
 
 def _head(figure: Figure, timeline: Timeline, drawn: int) -> None:
     """Write whose figure it is, and what its colours mean."""
-    name = Path(timeline.path).name.encode("utf-8", "backslashreplace").decode()
-    title = name if len(name) <= PATH_LETTERS else f"...{name[-PATH_LETTERS:]}"
+    title = shown_name(timeline.path, PATH_LETTERS)
     left = len(timeline.people) - drawn
     title += f"   ({left} more people, less long in sight, are not drawn)" if left else ""
     figure.suptitle(
-        title.replace("$", r"\$"), x=0.075, y=1 - 0.12 / figure.get_figheight(), ha="left",
+        title, x=0.075, y=1 - 0.12 / figure.get_figheight(), ha="left",
         va="top", fontsize=12, color=INK,
     )  # fmt: skip
     patches = [

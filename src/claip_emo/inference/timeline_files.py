@@ -111,6 +111,9 @@ class WritePng(Writer):
         draw(timeline, path)
 
 
+KEYS = frozenset(("people", "window_s", "hop_s"))
+"""By which the JSON of a timeline is known."""
+
 # The JSON first: by it a later run knows that the others are a timeline's.
 WRITERS: tuple[Writer, ...] = (WriteJson(), WriteCsv(), WriteVtt(), WriteSrt(), WritePng())
 
@@ -118,15 +121,6 @@ WRITERS: tuple[Writer, ...] = (WriteJson(), WriteCsv(), WriteVtt(), WriteSrt(), 
 def write_all(timeline: Timeline, folder: Path, name: str) -> list[Path]:
     """Write all kinds of files of a timeline, ``NAME.csv .json .vtt .srt .png``, into a folder."""
     return [writer.write(timeline, folder, name) for writer in WRITERS]
-
-
-def is_timeline(path: Path) -> bool:
-    """Say whether a file is the JSON of a timeline."""
-    try:
-        described = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(described, dict) and {"people", "window_s", "hop_s"} <= described.keys()
 
 
 def _cues(

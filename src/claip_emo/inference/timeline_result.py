@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +25,7 @@ class Segment:
         start_s: where it begins.
         end_s: where it ends.
         label: the emotion, or ``uncertain``.
-        score: mean probability of the most probable emotion.
+        score: mean probability of the emotion that it has, or would have if it were sure enough.
     """
 
     start_s: float
@@ -34,7 +34,7 @@ class Segment:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScoredWindow:
     """What the model says of some seconds of a person.
 
@@ -53,7 +53,7 @@ class ScoredWindow:
     modalities: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
     """A stretch of time in which a person was in sight all along; it lies within one shot.
 
@@ -77,7 +77,7 @@ class Stretch:
     boxes_px: NDArray[np.float32] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TimelinePerson:
     """Somebody in a recording.
 
@@ -110,7 +110,7 @@ class TimelinePerson:
         return (window for stretch in self.stretches for window in stretch.windows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Timeline:
     """Who felt what, when, in one recording, or why nothing could be told.
 
@@ -132,7 +132,7 @@ class Timeline:
     hop_s: float
     duration_s: float | None = None
     people: tuple[TimelinePerson, ...] = ()
-    cuts_s: tuple[float, ...] = field(default=(), compare=False)
+    cuts_s: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
     error: str | None = None
 
@@ -185,19 +185,22 @@ def segments_of(
 
     Args:
         curve: scores over time.
-        windows: that it was made of; what most of those that touch a segment used was used in it.
+        windows: that it was made of, in the order of time; a segment used what most of those used
+            that touch it.
         labels: of the classes.
         abstention: says when a segment is named ``uncertain``.
         window_s: length of the windows.
     """
     path = labels_over(curve, window_s)
+    begun, ended = np.array([(window.start_s, window.end_s) for window in windows]).T
     starts = np.flatnonzero(np.diff(path, prepend=-1)).tolist()
     lengths = np.diff(curve.edges_s)
     segments = []
     for start, end in pairwise([*starts, len(path)]):
         begin_s, end_s = float(curve.edges_s[start]), float(curve.edges_s[end])
         scores = np.average(curve.scores[start:end], axis=0, weights=lengths[start:end])
-        used = Counter(w.modalities for w in windows if w.start_s < end_s and begin_s < w.end_s)
+        first, last = np.searchsorted(ended, begin_s, "right"), np.searchsorted(begun, end_s)
+        used = Counter(window.modalities for window in windows[first:last])
         sure = abstention.allows(float(scores[path[start]]), used.most_common(1)[0][0])
         label = labels[path[start]] if sure else UNCERTAIN
         segments.append(Segment(begin_s, end_s, label, float(scores[path[start]])))

@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from claip_emo.inference.outputs import names_of
+from claip_emo.inference.outputs import check_folder, names_of
 from claip_emo.inference.reader import ModalityChoice
 from claip_emo.inference.recognizer import EmotionRecognizer
-from claip_emo.inference.render import SUFFIXES, check_out, render
+from claip_emo.inference.render import (
+    SUFFIXES,
+    check_folder_of_videos,
+    check_out,
+    is_rendered,
+    render,
+)
 from claip_emo.inference.result import explained
 from claip_emo.inference.timeline import FacesChoice, check_windows
-from claip_emo.inference.timeline_files import WRITERS, WriteJson, is_timeline, write_all
+from claip_emo.inference.timeline_files import KEYS, WRITERS, write_all
 from claip_emo.inference.timeline_result import Timeline
 
 Progress = Callable[[str, float, float], None]
@@ -46,31 +52,23 @@ class TimelineChoices:
             ValueError: naming the mend.
         """
         check_windows(self.window_s, self.hop_s, self.faces)
-        for folder in (self.out, self.rendered if len(paths) != 1 else None):
-            if folder is not None and folder.exists() and not folder.is_dir():
-                raise ValueError(f"{folder} is a file; give a folder.")
-        if self.rendered is not None and len(paths) == 1:
+        if self.out is not None:
+            suffixes = [f".{writer.extension}" for writer in WRITERS]
+            check_folder(self.out, paths, suffixes, KEYS)
+        if self.rendered is None:
+            return
+        if len(paths) == 1:
             check_out(self.rendered, paths[0])
-        self._check_others_files(paths)
+        else:
+            check_folder_of_videos(self.rendered)
         given = {path.resolve() for path in paths}
         for video in self.videos(paths):
-            if video is not None and video.resolve() in given:
+            if video is None or len(paths) == 1:
+                continue
+            if video.resolve() in given:
                 raise ValueError(f"{video} is one of the files: give the new videos a folder.")
-
-    def _check_others_files(self, paths: Sequence[Path]) -> None:
-        """Refuse to write over what no timeline wrote, such as subtitles beside their video."""
-        if self.out is None:
-            return
-        for path, name in zip(paths, names_of(paths), strict=True):
-            if path.is_dir() and self.out.resolve() == path.resolve():
-                raise ValueError(f"{self.out} is what is read: give --out another folder.")
-            files = [self.out / f"{name}.{writer.extension}" for writer in WRITERS]
-            there = [file for file in files if file.exists()]
-            if there and not is_timeline(self.out / f"{name}.{WriteJson.extension}"):
-                raise ValueError(
-                    f"{there[0]} is there already, and no timeline wrote it: give --out another "
-                    "folder."
-                )
+            if video.exists() and not is_rendered(video):
+                raise ValueError(f"{video} is there already: give the new videos another folder.")
 
     def videos(self, paths: Sequence[Path]) -> list[Path | None]:
         """Return where the rendered video of each file belongs."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEAR = 1e-6
+SLOTS_AT_ONCE = 256
 CHANGE_COSTS = 0.5  # nats: a window of 0.6 beside 0.22 for another label is worth as much twice
 LEAST_PROBABILITY = 1e-6
 
@@ -112,7 +113,7 @@ def _next_multiple(time_s: float, hop_s: float) -> float:
     return hop_s * (math.floor(time_s / hop_s + NEAR) + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Curve:
     """Scores over time.
 
@@ -137,12 +138,21 @@ def curve_of(spans_s: Times, scores: NDArray[np.float64], hop_s: float) -> Curve
     inside = hop_s * np.arange(math.floor(begin_s / hop_s) + 1, math.ceil(end_s / hop_s))
     apart = (inside > begin_s + hop_s * NEAR) & (inside < end_s - hop_s * NEAR)
     edges = np.array([begin_s, *inside[apart], end_s])
-    middles = (edges[:-1] + edges[1:]) / 2
-    away = np.abs(middles[:, None] - spans_s.mean(axis=1))  # (slot, window)
-    halves = np.maximum(np.ptp(spans_s, axis=1) / 2, NEAR)
-    weights = np.maximum(1 - away / halves, NEAR) * (away <= halves * (1 + NEAR))
-    weights[np.arange(len(middles)), away.argmin(axis=1)] += NEAR  # somebody must say something
-    return Curve(edges, weights @ scores / weights.sum(axis=1, keepdims=True))
+    middles, centres = (edges[:-1] + edges[1:]) / 2, spans_s.mean(axis=1)
+    order = np.argsort(centres, kind="stable")
+    centres, scores = centres[order], scores[order]
+    halves = np.maximum(np.ptp(spans_s[order], axis=1) / 2, NEAR)
+    furthest = float(halves.max()) * (1 + NEAR)
+    rows = []
+    for first in range(0, len(middles), SLOTS_AT_ONCE):  # of all at once: a square of the length
+        some = middles[first : first + SLOTS_AT_ONCE]
+        low, high = np.searchsorted(centres, (some[0] - furthest, some[-1] + furthest))
+        near = slice(max(0, int(low) - 1), int(high) + 1)
+        away = np.abs(some[:, None] - centres[near])  # (slot, window)
+        weights = np.maximum(1 - away / halves[near], NEAR) * (away <= halves[near] * (1 + NEAR))
+        weights[np.arange(len(some)), away.argmin(axis=1)] += NEAR  # somebody must say something
+        rows.append(weights @ scores[near] / weights.sum(axis=1, keepdims=True))
+    return Curve(edges, np.concatenate(rows))
 
 
 def labels_over(curve: Curve, window_s: float) -> NDArray[np.int64]:

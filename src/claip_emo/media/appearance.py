@@ -59,6 +59,26 @@ class Look:
         return float(self.vector.astype(np.float32) @ other.vector.astype(np.float32))
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A gallery as it is compared.
+
+    Attributes:
+        vectors: (look, width).
+        needed: (look,), how like each a face in another shot must be.
+    """
+
+    vectors: NDArray[np.float32]
+    needed: NDArray[np.float64]
+
+    def same_as(self, other: Prepared) -> float:
+        """Return by how much they look more alike than two people do; below 0: less."""
+        if not (len(self.needed) and len(other.needed)):
+            return -1.0
+        needed = np.maximum.outer(self.needed, other.needed)
+        return float((self.vectors @ other.vectors.T - needed).max())
+
+
 @dataclass(slots=True)
 class Gallery:
     """The different looks of one person."""
@@ -74,19 +94,15 @@ class Gallery:
         """Return how much a face looks like the most similar one that is kept."""
         return max((kept.like(look) for kept in self.looks), default=0.0)
 
+    def prepared(self) -> Prepared:
+        """Return it as it is compared with many others."""
+        vectors = [look.vector for look in self.looks] or [np.zeros(0, np.float16)]
+        needed = np.array([look.needed for look in self.looks])
+        return Prepared(np.stack(vectors).astype(np.float32), needed)
+
     def same_as(self, other: Gallery) -> float:
         """Return by how much two galleries look more alike than two people do; below 0: less."""
-        if not (self.looks and other.looks):
-            return -1.0
-        likeness = self._vectors() @ other._vectors().T
-        needed = np.maximum.outer(self._needed(), other._needed())
-        return float((likeness - needed).max())
-
-    def _vectors(self) -> NDArray[np.float32]:
-        return np.stack([look.vector for look in self.looks]).astype(np.float32)
-
-    def _needed(self) -> NDArray[np.float64]:
-        return np.array([look.needed for look in self.looks])
+        return self.prepared().same_as(other.prepared())
 
     def take(self, others: Iterable[Look]) -> None:
         """Keep the looks of another gallery too."""

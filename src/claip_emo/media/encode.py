@@ -35,7 +35,12 @@ BT709 = 1  # of FFmpeg's numbers of colour spaces, primaries and transfers
 
 
 def encode(
-    path: Path, pictures: Iterable[tuple[float, Frame]], source: Source, end_s: float
+    path: Path,
+    pictures: Iterable[tuple[float, Frame]],
+    source: Source,
+    end_s: float,
+    *,
+    comment: str = "",
 ) -> None:
     """Write a video with the sound of a source.
 
@@ -46,6 +51,7 @@ def encode(
         pictures: when each is shown, ascending, and (height, width, 3), uint8 RGB; of one size.
         source: whose sound is taken, on the same clock.
         end_s: when the last picture ends.
+        comment: that players show of the file.
 
     Raises:
         MediaError: if it cannot be written, or there is no picture.
@@ -56,6 +62,7 @@ def encode(
         raise MediaError(f"{source.path}: there is no picture in it to draw on.")
     try:
         with ExitStack() as stack, av.open(str(path), "w") as container:
+            container.metadata["comment"] = comment
             video = _video_stream(container, first[1])
             sound = _Sound(container, source, stack)
             for frame in _frames(first, shown, end_s):

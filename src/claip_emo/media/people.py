@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Generic, Protocol, TypeVar
 
-from claip_emo.media.appearance import Gallery
+from claip_emo.media.appearance import Gallery, Prepared
 
 
 class Followed(Protocol):
@@ -31,23 +32,27 @@ class Person(Generic[Stretch]):
     Attributes:
         stretches: in which they were followed, in the order of time.
         gallery: what they looked like.
+        looks: the same, as it is compared.
     """
 
     stretches: list[Stretch] = field(default_factory=list)
     gallery: Gallery = field(default_factory=Gallery)
+    looks: Prepared = field(default_factory=lambda: Gallery().prepared())
 
     def take(self, stretches: Iterable[Stretch], gallery: Gallery) -> None:
         """Take over what was somebody else's until now."""
         self.stretches = sorted([*self.stretches, *stretches], key=lambda one: one.span_s)
         self.gallery.take(gallery.looks)
+        self.looks = self.gallery.prepared()
 
     def beside(self, stretches: Iterable[Stretch]) -> bool:
         """Whether they are seen while somebody else is, and so are two."""
-        return any(
-            mine.span_s[0] <= theirs.span_s[1] and theirs.span_s[0] <= mine.span_s[1]
-            for mine in self.stretches
-            for theirs in stretches
-        )
+        return any(self._is_there(*theirs.span_s) for theirs in stretches)
+
+    def _is_there(self, begin_s: float, end_s: float) -> bool:
+        """Whether they are seen between two times; of one person, no stretch lies in another."""
+        after = bisect_right(self.stretches, end_s, key=lambda one: one.span_s[0])
+        return after > 0 and self.stretches[after - 1].span_s[1] >= begin_s
 
 
 class People(Generic[Stretch]):
@@ -59,8 +64,9 @@ class People(Generic[Stretch]):
 
     def add(self, stretch: Stretch) -> None:
         """Give a stretch to the person whom it looks most like, or to somebody new."""
+        looks = stretch.gallery.prepared()
         likely = [
-            (person.gallery.same_as(stretch.gallery), place)
+            (person.looks.same_as(looks), place)
             for place, person in enumerate(self._people)
             if not person.beside([stretch])
         ]
@@ -76,7 +82,7 @@ class People(Generic[Stretch]):
         Who looked like two people at first may have shown since that they are one.
         """
         pairs = {
-            (one, other): one.gallery.same_as(other.gallery)
+            (one, other): one.looks.same_as(other.looks)
             for one, other in combinations(self._people, 2)
         }
         while pairs:
@@ -90,5 +96,5 @@ class People(Generic[Stretch]):
             pairs = {pair: like for pair, like in pairs.items() if other not in pair}
             for pair in pairs:
                 if one in pair:
-                    pairs[pair] = pair[0].gallery.same_as(pair[1].gallery)
+                    pairs[pair] = pair[0].looks.same_as(pair[1].looks)
         return sorted(self._people, key=lambda person: person.stretches[0].span_s)
