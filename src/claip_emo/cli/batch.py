@@ -138,6 +138,8 @@ def batch(
         timeout_s=timeout,
     )
     paths = clips_of(inputs)
+    if not paths:
+        raise typer.BadParameter(f"There are no files to recognise in {', '.join(inputs)}.")
     work = Work(out, choices.how(), choices.labels())
     with closing(work), _progress() as bar:
         task = bar.add_task("Recognising", total=None, failed="")
@@ -146,7 +148,13 @@ def batch(
             said = f"{failed} failed" if failed else ""
             bar.update(task, completed=done, total=total, failed=said)
 
-        summary = run(paths, work, _engine(engine, choices, address), again=retry_failed, tell=tell)
+        make = _engine(engine, choices, address)
+        try:
+            summary = run(paths, work, make, again=retry_failed, tell=tell)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(
+                f"Interrupted: what is done is kept in {work.folder}; the same command goes on."
+            ) from stop
     _show(summary, out, as_json=as_json)
     if summary.failed:
         raise typer.Exit(1)
@@ -206,13 +214,11 @@ def _show(summary: Summary, out: Path, *, as_json: bool) -> None:
         return
     before = summary.files - summary.done_now
     earlier = f", {before:,} of them before" if before else ""
-    console.print(printable(f"{out}: {summary.files:,} files{earlier}."), highlight=False)
-    said = ", ".join(f"{label} {count:,}" for label, count in labels.items())
-    if said:
-        console.print(printable(said), markup=False, highlight=False)
+    said = [f"{out}: {summary.files:,} files{earlier}."]
+    if labels:
+        said.append(", ".join(f"{label} {count:,}" for label, count in labels.items()))
     if summary.failed:
-        console.print(
-            f"{summary.failed:,} failed: their column error says why; --retry-failed does them "
-            "again.",
-            highlight=False,
-        )
+        why = "their column error says why; --retry-failed does them again"
+        said.append(f"{summary.failed:,} failed: {why}.")
+    for line in said:
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)

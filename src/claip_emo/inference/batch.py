@@ -83,7 +83,8 @@ def digest(folder: Path) -> str:
     """Return what tells the content of a folder from another's."""
     whole = hashlib.sha256()
     for path in sorted(file for file in folder.rglob("*") if file.is_file()):
-        whole.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode("utf-8", "replace"))
+        name = str(path.relative_to(folder)).encode("utf-8", "replace")
+        whole.update(b"%s\0%d\0" % (name, path.stat().st_size))
         with path.open("rb") as stream:
             while part := stream.read(READ_AT_ONCE):
                 whole.update(part)

@@ -33,9 +33,7 @@ class RayEngine:
         try:
             import ray
         except ImportError as error:
-            raise MissingExtraError(
-                f"Ray is not installed: pip install '{EXTRA}'."
-            ) from error
+            raise MissingExtraError(f"Ray is not installed: pip install '{EXTRA}'.") from error
         self._choices = choices
         ray.init(address=address, log_to_driver=False, logging_level="warning")
 

@@ -74,15 +74,21 @@ class Work:
             self._refuse_another(former["how"], out)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self.folder / LOCK)
+        try:
+            self._id = self._begun(None if former is None else former["work"])
+        except BaseException:
+            self.close()
+            raise
+
+    def _begun(self, in_table: str | None) -> str:
+        """Return the name of this work, which it has had since it began."""
         run = _read(self.folder / RUN)
-        if run is not None and former is not None and run["id"] == former["work"]:
-            run = None  # all of it is in the table: only the folder was left
-        if run is None:
+        if run is None or run["id"] == in_table:  # all of it is there: only the folder was left
             self._clear()
             run = {"id": uuid.uuid4().hex, "how": self._how}
             write_text(self.folder / RUN, json.dumps(run))
         self._refuse_another(run["how"], self.folder)
-        self._id = run["id"]
+        return run["id"]
 
     def add(self, paths: Iterable[str], *, again: bool = False) -> int:
         """Take files that are neither done nor waiting.
@@ -95,7 +101,8 @@ class Work:
             How many files are known now, with those that are in the table.
         """
         waiting, table = self._waiting(), self._in_table(again)
-        new = [path for path in paths if path not in waiting and text(path) not in table]
+        named = dict.fromkeys(paths)
+        new = [path for path in named if path not in waiting and text(path) not in table]
         if new:
             number = len(self._lists()) + 1
             write_text(self.folder / f"files-{number:04}.json", json.dumps(new))

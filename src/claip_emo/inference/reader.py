@@ -59,9 +59,7 @@ class Reader:
         self.settings, self.reads = settings, reads
         self.face_model = Path(face_model) if face_model else None
         kind = face_detector or settings.face_detector
-        self.detector = make_detector(
-            kind if "v" in reads else "none", self.face_model
-        )
+        self.detector = make_detector(kind if "v" in reads else "none", self.face_model)
         self._begun: dict[tuple[str, Modality], tuple[Future[Clip], Pace]] = {}
 
     @classmethod

@@ -100,9 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="as predict takes them")
     parser.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
     parser.add_argument("--modality", choices=get_args(ModalityChoice), default="av")
-    parser.add_argument(
-        "--abstain", metavar="SCORE|auto", metavar="SCORE|auto", help='"uncertain" below this score'
-    )
+    parser.add_argument("--abstain", metavar="SCORE|auto", help='"uncertain" below this score')
     parser.add_argument("--face-detector", choices=get_args(DetectorKind))
     parser.add_argument(
         "--face-model", type=Path, metavar="FILE", help=f"YuNet's; or {FACE_MODEL_VARIABLE}"

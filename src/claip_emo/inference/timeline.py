@@ -120,11 +120,13 @@ class _Work:
         self.heard_s = source.sound_s[1] - source.sound_s[0] if source.sound_s else 0.0
         picture_s = picture_end_s(source) if len(source.times_s) else 0.0
         self.total_s = self.heard_s + picture_s
+        self.reached_s = 0.0
         self.progress = progress or (lambda done_s, total_s: None)
 
     def tell(self, done_s: float) -> None:
-        """Say how far it is."""
-        self.progress(min(done_s, self.total_s), self.total_s)
+        """Say how far it is; what is looked at once more is not told again."""
+        self.reached_s = min(max(done_s, self.reached_s), self.total_s)
+        self.progress(self.reached_s, self.total_s)
 
     def listen(self) -> None:
         """Hear all of the sound, if it is asked for and there is any."""

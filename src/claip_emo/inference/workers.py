@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -273,13 +273,15 @@ class Workers:
             WorkerLostError: if they are closed.
         """
         worker = self._free.get()
-        if not worker.usable:
-            worker = self._replaced(worker)
         try:
+            if not worker.usable:  # it died while nobody used it
+                worker = self._replaced(worker)
             yield worker
         finally:
-            # Started now rather than when it is needed: that takes a second.
-            self._free.put(worker if worker.usable else self._replaced(worker))
+            with suppress(WorkerLostError):  # they are closed: who comes next is told so
+                if not worker.usable:  # started now rather than when it is needed
+                    worker = self._replaced(worker)
+            self._free.put(worker)
 
     def load(self, path: str | Path, mask: Modality, timeout_s: float | None = None) -> Clip:
         """Read what the towers need from a file, in one of the processes.
@@ -313,7 +315,7 @@ class Workers:
             self._all.discard(worker)
         if known:
             worker.close()
-        return worker if self._closed else self._started()
+        return self._started()
 
 
 def clip_job(path: str | Path, mask: Modality) -> dict[str, Any]:

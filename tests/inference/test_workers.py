@@ -1,0 +1,190 @@
+"""Processes that read: what they read is what is read here, and one that dies is replaced."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from claip_emo import EmotionRecognizer
+from claip_emo.inference.predictor import load_predictor
+from claip_emo.inference.workers import (
+    Setup,
+    WorkerLostError,
+    WorkerRefusedError,
+    Workers,
+    WorkerTimeError,
+    answering,
+    clip_job,
+    make_timeline,
+    timeline_job,
+)
+from claip_emo.inference.workers_reader import WorkersReader
+from claip_emo.model.checkpoint_folder import packaged
+
+from ..media.make_media import ramp, tone, write
+from .test_wire import same
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> EmotionRecognizer:
+    return EmotionRecognizer(load_predictor(packaged()), face_detector="haar")
+
+
+@pytest.fixture(scope="module")
+def workers(recognizer):
+    made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 2, None), 2)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("clips") / "both.mp4", ramp(40), tone(1.6))
+
+
+def is_there(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pid: int, within_s: float = 10) -> bool:
+    until = time.monotonic() + within_s
+    while is_there(pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not is_there(pid)
+
+
+@pytest.mark.parametrize("mask", ["av", "v", "a"])
+def test_a_clip_is_the_one_that_is_read_here(recognizer, workers, both, mask: str) -> None:
+    assert same(workers.load(both, mask), recognizer.reader.load(both, mask))
+
+
+def test_a_timeline_is_the_one_that_is_made_here(recognizer, workers, both) -> None:
+    told = []
+    job = timeline_job(both, "av", window_s=1.0, hop_s=0.25, faces="all", limits={"av": 0.9})
+    with workers.borrowed() as worker:
+        found = make_timeline(
+            worker, recognizer.predictor, job, tell=lambda *done: told.append(done)
+        )
+    here = EmotionRecognizer(recognizer.predictor, face_detector="haar", abstain_below=0.9)
+    wanted = here.timeline(both, window_s=1.0, hop_s=0.25, faces="all")
+    assert found.to_dict() == wanted.to_dict()
+    assert [done for done, _ in told] == sorted(done for done, _ in told), told
+    assert told[-1][0] > 0.9 * told[-1][1] > 0
+
+
+def test_what_cannot_be_read_is_told_as_here(recognizer, workers, tmp_path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video" * 100)
+    for path in (
+        bad,
+        tmp_path / "missing.mp4",
+        write(tmp_path / "s.wav", None, np.zeros(9600, np.float32)),
+    ):
+        rows = list(recognizer.many([path]))
+        with pytest.raises(WorkerRefusedError) as refused:
+            workers.load(path, "av")
+        assert str(refused.value) == rows[0].error
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
+def test_one_that_dies_is_told_and_replaced(workers, both, name: str) -> None:
+    with workers.borrowed() as worker:
+        worker.ask(clip_job(both, "av"))
+        os.kill(worker.pid, getattr(signal, name))
+        with pytest.raises(WorkerLostError, match=name):
+            worker.ask(clip_job(both, "av"))
+    for _ in range(3):
+        assert workers.load(both, "av").has_video
+
+
+def test_one_that_takes_too_long_is_ended(workers, both) -> None:
+    with workers.borrowed() as worker:
+        worker.ask(clip_job(both, "av"))
+        os.kill(worker.pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        with pytest.raises(WorkerTimeError, match="longer than it may"):
+            worker.ask(clip_job(both, "av"), timeout_s=0.3)
+        assert time.monotonic() - begun < 5
+        assert gone(worker.pid)
+    assert workers.load(both, "av", timeout_s=60).has_audio
+
+
+def test_who_makes_no_answer_loses_it(recognizer, workers, both) -> None:
+    """A model that fails leaves the process waiting: it must not get the next job."""
+    job = timeline_job(both, "av", window_s=1.0, hop_s=0.5, faces="main", limits=None)
+
+    class Failing:
+        def encode(self, *_):
+            raise RuntimeError("the GPU is gone")
+
+    with workers.borrowed() as worker, pytest.raises(RuntimeError, match="the GPU is gone"):
+        make_timeline(worker, Failing(), job)
+    assert gone(worker.pid)
+    with workers.borrowed() as worker:
+        assert make_timeline(worker, recognizer.predictor, job).people
+
+
+def test_only_parts_of_the_model_can_be_asked_for(recognizer) -> None:
+    for said in ({"ask": "__class__", "given": ()}, {"ask": "config", "given": ()}, {"x": 1}):
+        with pytest.raises(WorkerLostError, match="something unexpected"):
+            answering(recognizer.predictor)(said)
+
+
+def test_they_end_with_who_started_them(recognizer, both) -> None:
+    made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 2, None), 2)
+    with made.borrowed() as one, made.borrowed() as other:
+        pids = one.pid, other.pid
+        assert all(map(is_there, pids))
+        one.ask(clip_job(both, "av"))
+        threading.Timer(0.2, made.close).start()
+        os.kill(other.pid, signal.SIGSTOP)
+        with pytest.raises(WorkerLostError):
+            other.ask(clip_job(both, "av"))
+    assert all(map(gone, pids))
+    with pytest.raises(WorkerLostError, match="were ended"):
+        made.load(both, "av")
+
+
+def test_a_setup_that_fails_says_why(recognizer, both) -> None:
+    setup = Setup.of(recognizer.predictor, recognizer.reader, 1, None)
+    wrong = replace(setup, settings=setup.settings | {"image_channels": 2})
+    made = Workers(wrong, 1)
+    with pytest.raises(WorkerLostError, match="image_channels is 1 or 3"):
+        made.load(both, "av")
+    made.close()
+
+
+def test_rows_of_many_are_those_without_processes(recognizer, workers, both, tmp_path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video" * 100)
+    mute = write(tmp_path / "mute.mp4", ramp(20))
+    paths = [both, bad, mute, both]
+    wanted = list(recognizer.many(paths))
+    here = EmotionRecognizer(recognizer.predictor, reader=recognizer.reader)
+    here.reader = WorkersReader(recognizer.reader, workers)
+    assert list(here.many(paths)) == wanted
+
+
+def test_a_process_that_dies_is_the_row_of_its_file(recognizer, both, monkeypatch) -> None:
+    made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 1, None), 1)
+    here = EmotionRecognizer(recognizer.predictor, reader=recognizer.reader)
+    here.reader = WorkersReader(recognizer.reader, made)
+    made.load(both, "av")
+    with made.borrowed() as worker:
+        pid = worker.pid
+    os.kill(pid, signal.SIGSTOP)  # it takes the job, and dies of it
+    threading.Timer(0.5, os.kill, (pid, signal.SIGSEGV)).start()
+    threading.Timer(0.5, os.kill, (pid, signal.SIGCONT)).start()
+    rows = list(here.many([both, both]))
+    made.close()
+    assert rows[0].error == f"{both}: the process that read it ended (SIGSEGV)."
+    assert rows[1].error is None
