@@ -62,6 +62,7 @@ for _group in (
     "evaluate",
     "predict",
     "batch",
+    "serve",
     "report",
     "prior",
     "calibrate",

@@ -8,9 +8,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from claip_emo.inference.abstention import AbstainChoice, Abstention
 from claip_emo.inference.pipeline import (
     Failing,
@@ -22,7 +19,7 @@ from claip_emo.inference.pipeline import (
 )
 from claip_emo.inference.predictor import ModelPredictor, Predictor, load_predictor
 from claip_emo.inference.reader import FRAMES_AHEAD, ModalityChoice, Reader
-from claip_emo.inference.result import EmotionResult, Faces, failed
+from claip_emo.inference.result import EmotionResult, failed, result_of
 from claip_emo.inference.timeline import FacesChoice, Progress, make_timeline
 from claip_emo.inference.timeline_result import Timeline
 from claip_emo.labels import LabelSet
@@ -187,6 +184,20 @@ class EmotionRecognizer:
         self.reader.check(clip, path or clip.path)
         return self._results([clip], [path or clip.path], self.reader.mask(modality))[0]
 
+    def recognize_all(
+        self, clips: Sequence[Clip], modality: ModalityChoice = "av"
+    ) -> list[EmotionResult]:
+        """Recognise the emotion in clips that were loaded already, all at once.
+
+        Where they cannot be scored together they are scored one by one, and one that cannot be
+        scored is a row with its error.
+
+        Raises:
+            ModalityError: if the model does not read the modality that is asked for.
+        """
+        mask = self.reader.mask(modality)
+        return self._rows([(clip.path, clip) for clip in clips], mask)
+
     def timeline(
         self,
         path: str | Path,
@@ -318,30 +329,8 @@ class EmotionRecognizer:
         if not clips:
             return []
         scores = self.predictor.score(clips, mask).probabilities
+        names = self.labels.names
         return [
-            self._result(clip, path, mask, row)
+            result_of(clip, path, mask, names, row, self.abstention)
             for clip, path, row in zip(clips, paths, scores, strict=True)
         ]
-
-    def _result(
-        self, clip: Clip, path: str, mask: Modality, scores: NDArray[np.float64]
-    ) -> EmotionResult:
-        used = [
-            name
-            for name, present in (("video", clip.has_video), ("audio", clip.has_audio))
-            if present and name[0] in mask
-        ]
-        names = self.labels.names
-        faces = None
-        if clip.face_boxes_px is not None and clip.frame_times_s is not None:
-            faces = Faces(clip.frame_times_s, clip.face_boxes_px)
-        return EmotionResult(
-            path=path,
-            label=self.abstention.label(names, scores, used),
-            scores={name: float(value) for name, value in zip(names, scores, strict=True)},
-            duration_s=float(clip.duration_s),
-            face_rate=clip.face_rate,
-            modalities=tuple(used),
-            warnings=clip.warnings,
-            faces=faces,
-        )

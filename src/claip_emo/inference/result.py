@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from claip_emo.inference.abstention import Abstention
+from claip_emo.media.clip import Clip
 from claip_emo.media.container import MediaError
+from claip_emo.model.description import Modality
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +63,44 @@ class EmotionResult:
         row = asdict(self)
         del row["faces"]
         return row | {"modalities": list(self.modalities), "warnings": list(self.warnings)}
+
+
+def result_of(
+    clip: Clip,
+    path: str,
+    mask: Modality,
+    names: Sequence[str],
+    scores: NDArray[np.float64],
+    abstention: Abstention,
+) -> EmotionResult:
+    """Return what was recognised in a clip.
+
+    Args:
+        clip: what was scored.
+        path: the file as it was given.
+        mask: what was left unmasked.
+        names: of the classes.
+        scores: (class,).
+        abstention: says when no emotion is named.
+    """
+    used = tuple(
+        name
+        for name, present in (("video", clip.has_video), ("audio", clip.has_audio))
+        if present and name[0] in mask
+    )
+    faces = None
+    if clip.face_boxes_px is not None and clip.frame_times_s is not None:
+        faces = Faces(clip.frame_times_s, clip.face_boxes_px)
+    return EmotionResult(
+        path=path,
+        label=abstention.label(names, scores, used),
+        scores={name: float(value) for name, value in zip(names, scores, strict=True)},
+        duration_s=float(clip.duration_s),
+        face_rate=clip.face_rate,
+        modalities=used,
+        warnings=clip.warnings,
+        faces=faces,
+    )
 
 
 def failed(path: str, error: Exception) -> EmotionResult:

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -128,6 +127,7 @@ class Worker:
             )
         self._connection = Connection(ours.detach())
         self._connection.send_bytes(pack(asdict(setup)))
+        self._starting, self._there = threading.Lock(), False
         self._late = self._over = False
 
     @property
@@ -135,19 +135,22 @@ class Worker:
         """Of the process."""
         return self._process.pid
 
-    @cached_property
-    def _ready(self) -> bool:
-        """Whether it has said so; waits for it.
+    def wait(self) -> None:
+        """Return when it is there.
 
         Raises:
             WorkerLostError: if it says something else, or nothing.
         """
-        with self._no_longer_than(STARTS_WITHIN_S):
-            said = self._receive()
-        if "ready" not in said:
-            self.kill()
-            raise WorkerLostError(f"A process that reads files cannot start: {said['failed']}")
-        return True
+        with self._starting:
+            if self._there:
+                return
+            with self._no_longer_than(STARTS_WITHIN_S):
+                said = self._receive()
+            if "ready" not in said:
+                self.kill()
+                why = said.get("failed")
+                raise WorkerLostError(f"A process that reads files cannot start: {why}")
+            self._there = True
 
     @property
     def usable(self) -> bool:
@@ -173,7 +176,7 @@ class Worker:
             WorkerLostError: if the process is gone.
         """
         try:
-            assert self._ready
+            self.wait()
             with self._no_longer_than(timeout_s):
                 self._send(job)
                 while True:
@@ -282,6 +285,17 @@ class Workers:
                 if not worker.usable:  # started now rather than when it is needed
                     worker = self._replaced(worker)
             self._free.put(worker)
+
+    def wait(self) -> None:
+        """Return when all of them are there.
+
+        Raises:
+            WorkerLostError: if one cannot start.
+        """
+        with self._lock:
+            every = list(self._all)
+        for worker in every:
+            worker.wait()
 
     def load(self, path: str | Path, mask: Modality, timeout_s: float | None = None) -> Clip:
         """Read what the towers need from a file, in one of the processes.
