@@ -286,6 +286,12 @@ class Workers:
                     worker = self._replaced(worker)
             self._free.put(worker)
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes."""
+        with self._lock:
+            return [worker.pid for worker in self._all]
+
     def wait(self) -> None:
         """Return when all of them are there.
 

@@ -106,6 +106,11 @@ class Service:
         """Wait until no accepted request is left."""
         await self._idle.wait()
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that decode uploads."""
+        return self._workers.pids
+
     def ready(self) -> bool:
         """Say whether it takes requests."""
         return self._started and not self.draining

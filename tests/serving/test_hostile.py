@@ -1,0 +1,257 @@
+"""Hostile senders and files: each gets its code, the next request works, nothing remains."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ..inference.test_workers import gone, is_there
+from ..media.make_media import ramp, tone, write
+from .client import BOUNDARY, form, head, heard
+from .conftest import LIMITS, served
+
+FUZZED = 50  # a twentieth of what the whole trial has
+ALLOWED = {200, 400, 413, 415, 503, 504}
+
+
+def mutated(content: bytes, rng: random.Random) -> bytes:
+    """A file with some of its bytes changed, cut out, doubled, or cut off."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 2, 8, 64))):
+        kind, place = rng.randrange(6), rng.randrange(len(data))
+        length = min(rng.choice((1, 4, 64, 1024)), len(data) - place)
+        if kind == 0:
+            data[place] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            data[place : place + length] = rng.randbytes(length)
+        elif kind == 2:
+            del data[place : place + length]
+        elif kind == 3:
+            data[place:place] = data[place : place + length]
+        elif kind == 4:
+            data[place : place + 4] = rng.choice(
+                (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff")
+            )
+        elif len(data) > 64:
+            del data[rng.randrange(32, len(data)) :]
+        if not data:
+            data = bytearray(b"\0")
+    return bytes(data)
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("originals")
+    frames, sound = ramp(12, 48, 64), tone(0.5)
+    paths = [
+        write(folder / "a.mp4", frames, sound),
+        write(folder / "b.webm", frames),
+        write(folder / "c.wav", None, sound),
+        write(folder / "d.mkv", frames, sound),
+        write(folder / "e.avi", frames, sound),
+        write(folder / "f.flac", None, sound),
+    ]
+    return [path.read_bytes() for path in paths]
+
+
+def test_mutated_files_get_an_answer_each(client, server, both, originals) -> None:
+    rng, seen = random.Random(0), []
+    for number in range(FUZZED):
+        answer = client.post(mutated(originals[number % len(originals)], rng))
+        seen.append(answer.status)
+        assert answer.status in ALLOWED, answer.body
+        if answer.status != 200:
+            assert answer.code
+    assert {200, 400} <= {*seen}
+    assert client.post(both).status == 200
+    assert sum(map(is_there, server[1].pids)) == LIMITS.workers
+
+
+@pytest.mark.parametrize("route", ["predict", "timeline"])
+def test_a_process_that_is_killed_is_503_and_the_next_request_works(recognizer, tmp_path, route):
+    slow = write(tmp_path / "slow.mp4", ramp(400, 240, 320), tone(16.0))
+    with served(recognizer, replace(LIMITS, workers=1)) as (client, made, _):
+        (pid,) = made.pids
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+        answer = client.post(slow, route)
+        assert (answer.status, answer.code) == (503, "worker_lost")
+        assert answer.headers["retry-after"] == "1"
+        assert client.post(slow, route).status == 200
+        assert "claip_emo_workers_lost_total 1.0" in client.get("/metrics").body.decode()
+
+
+def test_a_file_that_takes_too_long_is_504(recognizer, both) -> None:
+    with served(recognizer, replace(LIMITS, workers=1, predict_s=0.5)) as (client, made, _):
+        (pid,) = made.pids
+        os.kill(pid, signal.SIGSTOP)
+        answer = client.post(both)
+        assert (answer.status, answer.code) == (504, "over_time")
+        assert client.post(both).status in (200, 504)
+        assert gone(pid)
+
+
+def test_a_file_that_takes_too_much_computing_is_504(recognizer, tmp_path) -> None:
+    """Many small pictures, each in which faces are sought."""
+    bomb = write(tmp_path / "bomb.mp4", ramp(1500, 240, 240), fps=250)
+    with served(recognizer, replace(LIMITS, workers=1, cpu_s=1, timeline_s=60)) as (client, _, _):
+        answer = client.post(bomb, "timeline", window="0.1", hop="0.1")
+        assert (answer.status, answer.code) == (504, "over_time")
+
+
+def test_a_file_that_takes_too_much_memory_ends_at_most_its_process(recognizer, tmp_path, both):
+    limits = replace(
+        LIMITS, workers=1, memory_bytes=500 * 2**20, max_pixels=10**9, max_side_px=30_000,
+        max_bytes=10**8,
+    )  # fmt: skip
+    frames = np.zeros((1, 9000, 9000, 3), np.uint8)
+    bomb = write(tmp_path / "bomb.png", frames, codec="png", options={"update": "1"})
+    with served(recognizer, limits) as (client, made, _):
+        assert bomb.stat().st_size < 2_000_000
+        answer = client.post(bomb)
+        assert answer.status in (400, 413, 503), answer.body
+        assert peak_mib(made.pids) < 600
+        assert client.post(both).status == 200
+
+
+def peak_mib(pids) -> float:
+    """The most memory that a process had."""
+    texts = [Path(f"/proc/{pid}/status").read_text() for pid in pids if is_there(pid)]
+    return max(int(re.search(r"VmHWM:\s+(\d+)", text)[1]) / 1024 for text in texts)
+
+
+def test_an_upload_without_an_end_is_cut(client, server) -> None:
+    before = server[1].metrics.in_flight._value.get()
+    with client.raw() as connection:
+        connection.sendall(head(None))
+        start = form(b"\x1aE\xdf\xa3" + bytes(1000)).partition(
+            b"\r\n--" + BOUNDARY.encode() + b"--"
+        )[0]
+        connection.sendall(b"%x\r\n%s\r\n" % (len(start), start))
+        block = bytes(100_000)
+        sent = 0
+        try:
+            while sent < 50 * LIMITS.max_bytes:
+                connection.sendall(b"%x\r\n%s\r\n" % (len(block), block))
+                sent += len(block)
+                if waits(connection):
+                    break
+        except OSError:
+            pass
+        answer = heard(connection)
+    assert (answer.status, answer.code) == (413, "too_large")
+    assert sent < 10 * LIMITS.max_bytes
+    assert server[1].metrics.in_flight._value.get() == before
+
+
+def waits(connection: socket.socket) -> bool:
+    """Whether something has come."""
+    connection.setblocking(False)
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+    finally:
+        connection.setblocking(True)
+
+
+def test_a_large_upload_is_refused_before_it_comes(client) -> None:
+    with client.raw() as connection:
+        expecting = head(10 * LIMITS.max_bytes).replace(
+            b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"
+        )
+        connection.sendall(expecting)
+        begun = time.monotonic()
+        answer = heard(connection)
+    assert (answer.status, answer.code) == (413, "too_large")
+    assert time.monotonic() - begun < 2
+
+
+def test_a_slow_upload_is_given_up(client) -> None:
+    with client.raw() as connection:
+        connection.sendall(head(5000) + form(b"\x1aE\xdf\xa3" + bytes(1000))[:500])
+        begun = time.monotonic()
+        answer = heard(connection)
+    assert (answer.status, answer.code) == (408, "upload_timeout")
+    assert LIMITS.upload_s - 0.1 < time.monotonic() - begun < LIMITS.upload_s + 5
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(client, server) -> None:
+    for _ in range(5):
+        with client.raw() as connection:
+            connection.sendall(head(50_000) + form(b"\x1aE\xdf\xa3" + bytes(9000))[:5000])
+    until = time.monotonic() + 5
+    while server[1].metrics.in_flight._value.get() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert server[1].metrics.in_flight._value.get() == 0
+
+
+def test_too_many_at_once_are_told_to_come_again(client, server, both) -> None:
+    """Slow uploads fill the waiting room; who comes then is refused, and is served afterwards."""
+    most = LIMITS.workers + LIMITS.waiting
+    body = form(both.read_bytes())
+    held = []
+    try:
+        for _ in range(most):
+            connection = client.raw()
+            connection.sendall(head(len(body)) + body[:1000])
+            held.append(connection)
+        until = time.monotonic() + 5
+        while server[1].metrics.in_flight._value.get() < most and time.monotonic() < until:
+            time.sleep(0.01)
+        answer = client.post(both)
+        assert (answer.status, answer.code) == (429, "busy")
+        assert answer.headers["retry-after"] == "1"
+        for connection in held:
+            connection.sendall(body[1000:])
+        assert [heard(connection).status for connection in held] == [200] * most
+    finally:
+        for connection in held:
+            connection.close()
+    assert client.post(both).status == 200
+
+
+def test_who_leaves_does_not_keep_a_process_busy(recognizer, tmp_path, both) -> None:
+    long = write(tmp_path / "long.mp4", ramp(475, 480, 640), tone(19.0))
+    limits = replace(LIMITS, workers=1, max_bytes=10**8)
+    with served(recognizer, limits) as (client, made, _):
+        (pid,) = made.pids
+        body = form(long.read_bytes(), {"window": "0.2", "hop": "0.1"})
+        with client.raw() as connection:
+            connection.sendall(head(len(body), "timeline") + body)
+            time.sleep(1.0)
+        assert gone(pid, within_s=3)
+        assert client.post(both).status == 200
+
+
+def test_many_at_once_are_scored_together_and_none_is_mixed_up(recognizer, tmp_path) -> None:
+    files = [write(tmp_path / f"{n}.mp4", ramp(6 + n), tone(0.3 + 0.1 * n)) for n in range(8)]
+    wanted = [recognizer(file).scores for file in files]
+    with served(recognizer) as (client, _, _), ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(client.post, files * 2))
+        for answer, scores in zip(answers, wanted * 2, strict=True):
+            assert answer.status in (200, 429)
+            if answer.status == 200:
+                assert answer.json["scores"] == pytest.approx(scores, abs=1e-5)
+        assert sum(answer.status == 200 for answer in answers) >= 8
+
+
+def test_no_process_and_no_folder_remains(recognizer, both) -> None:
+    before = {*Path("/tmp").glob("claip-emo-*")}
+    with served(recognizer) as (client, made, _):
+        assert client.post(both).status == 200
+        pids = made.pids
+        assert all(map(is_there, pids))
+    assert not any(map(is_there, pids))
+    assert {*Path("/tmp").glob("claip-emo-*")} == before
