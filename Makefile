@@ -14,7 +14,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make lint    ruff, mypy, import-linter, file lengths"
 	@echo "make bench   measure every claim, write benchmarks/results/"
-	@echo "make soak    score 10,000 clips, predict a two-hour video, and make its timeline"
+	@echo "make soak    10,000 clips, a two-hour video and its timeline, 2,000 files and three kills, load, hostile files"
 	@echo "make mini    make the model in the box anew, from DATA (faces, voices) and TEACHER; goes on where it was"
 
 setup: $(READY)
@@ -40,7 +40,7 @@ lint: $(READY)
 	@long=$$(find src tests benchmarks examples -name '*.py' | xargs wc -l | awk '$$1 > 350 && $$2 != "total"'); \
 	  if [ -n "$$long" ]; then echo "Files over 350 lines:"; echo "$$long"; exit 1; fi
 
-BENCHMARKS := startup export loader prepare bf16 predict timeline evaluate train_step scaling
+BENCHMARKS := startup batch serving export loader prepare bf16 predict timeline evaluate train_step scaling
 
 bench: $(READY)
 	@failed=; for name in $(BENCHMARKS); do \
@@ -50,6 +50,9 @@ bench: $(READY)
 soak: $(READY)
 	$(BIN)/python -m benchmarks scaling --out benchmarks/results
 	$(BIN)/python -m benchmarks timeline --out benchmarks/results
+	$(BIN)/python -m benchmarks batch --out benchmarks/results
+	$(BIN)/python -m benchmarks serving --out benchmarks/results
+	$(BIN)/python -m benchmarks hostile --out benchmarks/results
 
 # What src/claip_emo/mini was made by (docs/model-card.md).
 DATA    ?= ../shared/data

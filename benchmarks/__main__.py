@@ -16,7 +16,7 @@ from benchmarks.claim import Claim, Options
 
 NAMES = (
     "evaluate", "train_step", "loader", "bf16", "predict", "timeline", "scaling", "startup",
-    "prepare", "export",
+    "prepare", "export", "batch", "serving", "hostile",
 )  # fmt: skip
 
 

@@ -12,17 +12,15 @@ import pytest
 
 from claip_emo import EmotionRecognizer
 from claip_emo.inference.predictor import load_predictor
-from claip_emo.inference.workers import (
-    Setup,
+from claip_emo.inference.reading_jobs import (
     WorkerLostError,
     WorkerRefusedError,
-    Workers,
     WorkerTimeError,
     answering,
     clip_job,
-    make_timeline,
     timeline_job,
 )
+from claip_emo.inference.workers import Setup, Workers
 from claip_emo.inference.workers_reader import WorkersReader
 from claip_emo.model.checkpoint_folder import packaged
 
@@ -71,8 +69,8 @@ def test_a_timeline_is_the_one_that_is_made_here(recognizer, workers, both) -> N
     told = []
     job = timeline_job(both, "av", window_s=1.0, hop_s=0.25, faces="all", limits={"av": 0.9})
     with workers.borrowed() as worker:
-        found = make_timeline(
-            worker, recognizer.predictor, job, tell=lambda *done: told.append(done)
+        found = worker.ask(
+            job, None, answering(recognizer.predictor, lambda *done: told.append(done))
         )
     here = EmotionRecognizer(recognizer.predictor, face_detector="haar", abstain_below=0.9)
     wanted = here.timeline(both, window_s=1.0, hop_s=0.25, faces="all")
@@ -127,10 +125,10 @@ def test_who_makes_no_answer_loses_it(recognizer, workers, both) -> None:
             raise RuntimeError("the GPU is gone")
 
     with workers.borrowed() as worker, pytest.raises(RuntimeError, match="the GPU is gone"):
-        make_timeline(worker, Failing(), job)
+        worker.ask(job, None, answering(Failing()))
     assert gone(worker.pid)
     with workers.borrowed() as worker:
-        assert make_timeline(worker, recognizer.predictor, job).people
+        assert worker.ask(job, None, answering(recognizer.predictor)).people
 
 
 def test_only_parts_of_the_model_can_be_asked_for(recognizer) -> None:

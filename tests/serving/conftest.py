@@ -34,11 +34,20 @@ def recognizer() -> EmotionRecognizer:
 
 @contextmanager
 def served(
-    recognizer: EmotionRecognizer, limits: Limits = LIMITS, api_key: str | None = None
+    recognizer: EmotionRecognizer,
+    limits: Limits = LIMITS,
+    api_key: str | None = None,
+    page: str | None = None,
 ) -> Iterator[tuple[Client, Service, Server]]:
+    """Serve; with a page where it is told which model answers."""
     with service(recognizer, limits) as made:
         listening = bound("127.0.0.1", 0)
-        server = Server(make_app(made, api_key), made, "127.0.0.1", 0)
+        app = make_app(made, api_key)
+        if page is not None:
+            from claip_emo.serving.page import add_page
+
+            app = add_page(app, made, api_key, page)
+        server = Server(app, made, "127.0.0.1", 0)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         client = Client(listening.getsockname()[1])

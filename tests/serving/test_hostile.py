@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.hostile import mutated
 
 from ..inference.test_workers import gone, is_there
 from ..media.make_media import ramp, tone, write
@@ -23,31 +24,6 @@ from .conftest import LIMITS, served
 
 FUZZED = 50  # a twentieth of what the whole trial has
 ALLOWED = {200, 400, 413, 415, 503, 504}
-
-
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    """A file with some of its bytes changed, cut out, doubled, or cut off."""
-    data = bytearray(content)
-    for _ in range(rng.choice((1, 2, 8, 64))):
-        kind, place = rng.randrange(6), rng.randrange(len(data))
-        length = min(rng.choice((1, 4, 64, 1024)), len(data) - place)
-        if kind == 0:
-            data[place] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            data[place : place + length] = rng.randbytes(length)
-        elif kind == 2:
-            del data[place : place + length]
-        elif kind == 3:
-            data[place:place] = data[place : place + length]
-        elif kind == 4:
-            data[place : place + 4] = rng.choice(
-                (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff")
-            )
-        elif len(data) > 64:
-            del data[rng.randrange(32, len(data)) :]
-        if not data:
-            data = bytearray(b"\0")
-    return bytes(data)
 
 
 @pytest.fixture(scope="module")

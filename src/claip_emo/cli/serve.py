@@ -122,7 +122,7 @@ def serve(
         if page:
             from claip_emo.serving.page import add_page
 
-            add_page(app, made)
+            app = add_page(app, made, key, _which(model))
         where = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         what = f"the page, and {where}/docs for programs" if page else f"{where}/docs for programs"
         console.print(printable(f"{where}: {what}. Ctrl-C ends."), highlight=False, soft_wrap=True)
@@ -133,6 +133,13 @@ def serve(
                 soft_wrap=True,
             )
         Server(app, made, host, port).run([listening])
+
+
+def _which(model: str | None) -> str:
+    """Say which model answers."""
+    if model is None:
+        return "The small model that comes with claip-emo answers (licence: CC BY-NC-SA 4.0)."
+    return f"The model {Path(model).name} answers."
 
 
 def _key(file: Path | None) -> str | None:

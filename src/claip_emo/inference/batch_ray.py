@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -35,7 +37,13 @@ class RayEngine:
         except ImportError as error:
             raise MissingExtraError(f"Ray is not installed: pip install '{EXTRA}'.") from error
         self._choices = choices
-        ray.init(address=address, log_to_driver=False, logging_level="warning")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell of itself
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        own = {} if address else {"include_dashboard": False}
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
 
     def rows(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, Rows]]:
         """Yield each chunk with the rows of its files, in the order in which they are done."""

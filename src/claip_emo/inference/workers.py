@@ -18,41 +18,21 @@ from typing import Any
 
 from claip_emo.inference.predictor import Predictor
 from claip_emo.inference.reader import FRAMES_AHEAD, Reader
-from claip_emo.inference.timeline_result import Timeline
+from claip_emo.inference.reading_jobs import (
+    WorkerLostError,
+    WorkerRefusedError,
+    WorkerTimeError,
+    clip_job,
+    unexpected,
+)
 from claip_emo.inference.wire import WireError, pack, unpack
 from claip_emo.media.clip import Clip
-from claip_emo.media.decode import MediaError
 from claip_emo.model.description import Modality
-from claip_emo.model.scoring import ArrayEncoder
 
 READING = "claip_emo.inference.reading_process"
 LARGEST_MESSAGE = 2**30  # bytes
 STARTS_WITHIN_S = 60.0
-PARTS = ("encode", "over_time", "attention", "fuse")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-Tell = Callable[[float, float], None]
-
-
-class WorkerLostError(RuntimeError):
-    """The process that read a file is gone."""
-
-
-class WorkerTimeError(WorkerLostError):
-    """The process that read a file took too long, and was ended."""
-
-
-class WorkerRefusedError(MediaError):
-    """The process does not read this file.
-
-    Attributes:
-        kind: name of the error there.
-    """
-
-    def __init__(self, said: str, kind: str = "MediaError"):
-        """Keep what it said."""
-        super().__init__(said)
-        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +77,6 @@ class Setup:
             widths=dict(predictor.widths),
             limits=limits or {},
         )
-
-
-def unexpected(_: Mapping[str, Any]) -> None:
-    """Refuse whatever a process says before it is done."""
-    raise WorkerLostError("a process that reads files said something unexpected")
 
 
 class Worker:
@@ -336,54 +311,3 @@ class Workers:
         if known:
             worker.close()
         return self._started()
-
-
-def clip_job(path: str | Path, mask: Modality) -> dict[str, Any]:
-    """Return the job of reading a clip."""
-    return {"path": str(path), "mask": mask, "timeline": None}
-
-
-def timeline_job(
-    path: str | Path,
-    mask: Modality,
-    *,
-    window_s: float,
-    hop_s: float,
-    faces: str,
-    limits: Mapping[str, float] | None,
-) -> dict[str, Any]:
-    """Return the job of making a timeline; what is abstained from follows from ``limits``."""
-    how = {"window_s": window_s, "hop_s": hop_s, "faces": faces, "limits": limits}
-    return {"path": str(path), "mask": mask, "timeline": how}
-
-
-def answering(model: ArrayEncoder, tell: Tell | None = None) -> Callable[[Mapping[str, Any]], Any]:
-    """Return what answers a process that makes a timeline: it asks for parts of the model."""
-
-    def answer(said: Mapping[str, Any]) -> Any:
-        if "progress" in said:
-            if tell is not None:
-                tell(*said["progress"])
-            return None
-        part = said.get("ask")
-        if part not in PARTS:
-            unexpected(said)
-        return (getattr(model, part)(*said["given"]),)
-
-    return answer
-
-
-def make_timeline(
-    worker: Worker,
-    model: ArrayEncoder,
-    job: Mapping[str, Any],
-    timeout_s: float | None = None,
-    tell: Tell | None = None,
-) -> Timeline:
-    """Let a process make a timeline with a model that is here.
-
-    Raises:
-        WorkerRefusedError: if the file yields nothing.
-        WorkerLostError: if the process is gone.
-    """
-    return worker.ask(job, timeout_s, answering(model, tell))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from claip_emo.inference.reader import Reader
-from claip_emo.inference.workers import WorkerLostError, Workers
+from claip_emo.inference.reading_jobs import WorkerLostError
+from claip_emo.inference.workers import Workers
 from claip_emo.media.clip import Clip
 from claip_emo.media.decode import MediaError
 from claip_emo.media.faces import FaceDetector

@@ -57,7 +57,7 @@ def _add_files(app: FastAPI, service: Service, api_key: str | None) -> None:
 
     async def predict(request: Request) -> Response:
         """Say which emotion a file shows."""
-        async with _upload(service, request, api_key, ("modality",)) as upload:
+        async with upload_of(service, request, api_key, ("modality",)) as upload:
             modality = _modality(upload)
             row = (await service.predict(upload.path, modality)).to_dict()
             del row["path"]
@@ -66,7 +66,7 @@ def _add_files(app: FastAPI, service: Service, api_key: str | None) -> None:
     async def timeline(request: Request) -> Response:
         """Say who shows which emotion when in a recording."""
         fields = ("modality", *told.TIMES)
-        async with _upload(service, request, api_key, fields) as upload:
+        async with upload_of(service, request, api_key, fields) as upload:
             window_s, hop_s = _number(upload, "window", 2.0), _number(upload, "hop", 0.5)
             faces = upload.fields.get("faces", "main")
             try:
@@ -102,7 +102,7 @@ def _add_state(app: FastAPI, service: Service, api_key: str | None) -> None:
 
     async def models(request: Request) -> Response:
         """Say which model answers."""
-        _check_key(request, api_key)
+        check_key(request, api_key)
         return JSONResponse({"models": [describe(service)]})
 
     async def health() -> Response:
@@ -149,11 +149,11 @@ def describe(service: Service) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _upload(
+async def upload_of(
     service: Service, request: Request, api_key: str | None, fields: Collection[str]
 ) -> AsyncIterator[Upload]:
     """Take the file of a request; it is gone afterwards."""
-    _check_key(request, api_key)
+    check_key(request, api_key)
     boundary = refuse_early(request, service.limits)
     async with service.accepted() as path:
         upload = await receive(request, boundary, path, service.limits, fields)
@@ -161,7 +161,12 @@ async def _upload(
         yield upload
 
 
-def _check_key(request: Request, api_key: str | None) -> None:
+def check_key(request: Request, api_key: str | None) -> None:
+    """Refuse a request that does not name the key, if there is one.
+
+    Raises:
+        ProblemError: if it does not.
+    """
     if api_key is None:
         return
     scheme, _, given = request.headers.get("authorization", "").partition(" ")

@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=5,
                 server_header=False,
-                lifespan="off",
+                lifespan="on",
             )
         )
         self._service = service

@@ -18,22 +18,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from claip_emo.inference.reader import ModalityChoice
-from claip_emo.inference.recognizer import BATCH_SIZE, EmotionRecognizer
-from claip_emo.inference.result import EmotionResult
-from claip_emo.inference.timeline import FacesChoice
-from claip_emo.inference.timeline_result import Timeline
-from claip_emo.inference.workers import (
+from claip_emo.inference.reading_jobs import (
     PARTS,
-    Setup,
-    Worker,
     WorkerLostError,
     WorkerRefusedError,
-    Workers,
     WorkerTimeError,
     answering,
     clip_job,
     timeline_job,
 )
+from claip_emo.inference.recognizer import BATCH_SIZE, EmotionRecognizer
+from claip_emo.inference.result import EmotionResult
+from claip_emo.inference.timeline import FacesChoice
+from claip_emo.inference.timeline_result import Timeline
+from claip_emo.inference.workers import Setup, Worker, Workers
 from claip_emo.media.clip import Clip
 from claip_emo.serving.limits import Limits
 from claip_emo.serving.metrics import Metrics
@@ -43,6 +41,7 @@ from claip_emo.serving.scoring import Scoring
 
 logger = logging.getLogger(__name__)
 
+NAME = "clip"  # of every file: the one it came with is nobody's business, nor where it lay
 REFUSED = {"TooLargeError": "too_large", "MediaError": "unreadable"}
 Found = TypeVar("Found")
 
@@ -129,6 +128,25 @@ class Service:
         Raises:
             ProblemError: if that cannot be.
         """
+        return await self._scored(await self._read(path, modality), modality, path)
+
+    async def apart(self, path: Path) -> dict[ModalityChoice, EmotionResult]:
+        """Recognise the emotion in an upload: from all of it, and from face and voice alone.
+
+        Returns:
+            ``av``, and of ``video`` and ``audio`` those that are there, if there are both.
+
+        Raises:
+            ProblemError: if that cannot be.
+        """
+        clip = await self._read(path, "av")
+        alone: tuple[ModalityChoice, ...] = ("video", "audio")
+        both = clip.has_video and clip.has_audio and self.recognizer.reader.reads == "av"
+        asked: tuple[ModalityChoice, ...] = ("av", *(alone if both else ()))
+        rows = [await self._scored(clip, modality, path) for modality in asked]
+        return dict(zip(asked, rows, strict=True))
+
+    async def _read(self, path: Path, modality: ModalityChoice) -> Clip:
         mask = self.recognizer.reader.mask(modality)
         begun = time.perf_counter()
 
@@ -136,14 +154,18 @@ class Service:
             return worker.ask(clip_job(path, mask), self.limits.predict_s)
 
         clip = await self._in_sandbox(path, read)
-        done = time.perf_counter()
-        self.metrics.reading.observe(done - begun)
+        self.metrics.reading.observe(time.perf_counter() - begun)
+        return clip
+
+    async def _scored(self, clip: Clip, modality: ModalityChoice, path: Path) -> EmotionResult:
+        begun = time.perf_counter()
         row = await asyncio.wrap_future(self._scoring.score(clip, modality))
-        self.metrics.scoring.observe(time.perf_counter() - done)
+        self.metrics.scoring.observe(time.perf_counter() - begun)
         if row.error is not None:
             logger.error("A clip could not be scored: %s", row.error)
             raise ProblemError("internal", "The model could not score this file.")
-        return replace(row, warnings=tuple(said(text, path) for text in row.warnings))
+        words = tuple(said(text, path) for text in row.warnings)
+        return replace(row, path=NAME, warnings=words)
 
     async def timeline(
         self,
@@ -169,7 +191,8 @@ class Service:
             return worker.ask(job, self.limits.timeline_s, parts)
 
         found = await self._in_sandbox(path, make)
-        return replace(found, warnings=tuple(said(text, path) for text in found.warnings))
+        words = tuple(said(text, path) for text in found.warnings)
+        return replace(found, path=NAME, warnings=words)
 
     async def _in_sandbox(self, path: Path, work: Callable[[Worker], Found]) -> Found:
         """Let a process do something with a file, in a thread that waits for it."""
