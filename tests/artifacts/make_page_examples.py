@@ -46,7 +46,7 @@ def write(path: Path, frames: list[np.ndarray], sound: np.ndarray) -> None:
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        one, other = source(folder, 1, "happiness"), source(folder, 4, "surprise")
+        one, other = source(folder, 10, "happiness"), source(folder, 8, "surprise")
         sounds = [each.sound([each.sound_s], RATE_HZ)[0] for each in (one, other)]
         write(OUT / "happy.mp4", pictures(one), sounds[0])
         both = [np.hstack(pair) for pair in zip(pictures(one), pictures(other), strict=True)]

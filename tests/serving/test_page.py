@@ -195,7 +195,7 @@ def test_by_keyboard_alone(opened) -> None:
         pytest.fail("the examples cannot be reached")
     page.keyboard.press("Enter")
     looked(page)
-    assert page.evaluate("document.activeElement.id") == "ce-results"
+    assert page.evaluate("document.activeElement.id") == "ce-answer"
     page.focus("#ce-seek")
     for _ in range(10):
         page.keyboard.press("ArrowRight")

@@ -6,6 +6,7 @@ const colours = Object.fromEntries(settings.labels.map((name, n) => [name, setti
 colours.uncertain = settings.colours[settings.labels.length];
 const percent = (x) => `${Math.round(100 * x)} %`;
 const USED = { av: "Face and voice", video: "Face alone", audio: "Voice alone" };
+const NAMED = { csv: "CSV", json: "JSON", vtt: "WebVTT" };
 let found = null;
 let clipUrl = null;
 let asking = null;
@@ -22,9 +23,11 @@ function make(kind, className, text) {
   return made;
 }
 
+const longest = settings.limits.max_duration_s;
 $("ce-limits").textContent =
-  `Up to ${Math.round(settings.limits.max_bytes / 2 ** 20)} MB and ` +
-  `${Math.round(settings.limits.max_duration_s / 60)} minutes. The file stays yours: nothing is kept.`;
+  `Up to ${Math.max(1, Math.floor(settings.limits.max_bytes / 2 ** 20))} MB and ` +
+  `${longest < 120 ? `${longest} seconds` : `${Math.floor(longest / 60)} minutes`}. ` +
+  "The file stays yours: nothing is kept.";
 $("ce-use").textContent = settings.use;
 $("ce-model").textContent = settings.model;
 show("ce-key-box", settings.key);
@@ -178,10 +181,10 @@ function present(file, answer) {
   $("ce-warnings").replaceChildren(...warnings.map((text) => make("li", "", text)));
   const stem = file.name.replace(/\.[^.]*$/, "") || "clip";
   $("ce-downloads").replaceChildren(...Object.entries(answer.files).map(([kind, text]) => {
-    const link = make("a", "ce-button", kind.toUpperCase());
+    const link = make("a", "ce-button", NAMED[kind]);
     link.href = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
     link.download = `${stem}.${kind}`;
-    link.setAttribute("aria-label", `Download the timeline as ${kind.toUpperCase()}`);
+    link.setAttribute("aria-label", `Download the timeline as ${NAMED[kind]}`);
     return link;
   }));
   drawLanes(answer.timeline);
@@ -190,7 +193,7 @@ function present(file, answer) {
   seek.value = 0;
   show("ce-results", true);
   at(0);
-  $("ce-results").focus({ preventScroll: true });
+  $("ce-answer").focus({ preventScroll: true });
   $("ce-answer").scrollIntoView({ block: "start", behavior: "smooth" });
 }
 
