@@ -29,9 +29,9 @@ def zoo(tmp_path_factory):
     return fill(tmp_path_factory.mktemp("zoo"))
 
 
-def test_every_input_is_a_row(command, run_folder, zoo) -> None:
+def test_every_input_is_a_row(process, run_folder, zoo) -> None:
     files = sorted(zoo.iterdir())
-    done = command("predict", *files, zoo / "bad_missing.mp4", "--model", run_folder, "--json")
+    done = process("predict", *files, zoo / "bad_missing.mp4", "--model", run_folder, "--json")
     assert "Traceback" not in done.stderr
     assert done.returncode == 1  # some failed
     rows = [json.loads(line) for line in done.stdout.splitlines()]
