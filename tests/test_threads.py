@@ -167,22 +167,24 @@ def test_a_forked_process_begins_anew() -> None:
     assert run_python(script).stdout == "0\n"
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """Return a checkpoint that torch computes; made before torch is hidden."""
+    from claip_emo.labels import SEVEN
+    from claip_emo.model.backbones import configure, resolve
+    from claip_emo.model.modeling import ClaipEmoModel
+    from claip_emo.model.processing import ClaipEmoProcessor
+
+    folder, found = tmp_path_factory.mktemp("tiny"), resolve("tiny-clip")
+    ClaipEmoModel(configure(found, SEVEN)).save_pretrained(folder)
+    ClaipEmoProcessor.for_backbone(found).save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize("backbone", [None, "tiny-clip"])
-def test_predict_computes_with_as_many_as_it_is_told(backbone, tmp_path: Path) -> None:
+def test_predict_computes_with_as_many_as_it_is_told(backbone, tiny, tmp_path: Path) -> None:
     film = write(tmp_path / "both.mp4", ramp(20), tone(0.8))
-    model = []
-    if backbone:
-        script = (
-            "from claip_emo.model.backbones import configure, resolve\n"
-            "from claip_emo.model.modeling import ClaipEmoModel\n"
-            "from claip_emo.model.processing import ClaipEmoProcessor\n"
-            "from claip_emo.labels import SEVEN\n"
-            f"b = resolve({backbone!r})\n"
-            f"ClaipEmoModel(configure(b, SEVEN)).save_pretrained({str(tmp_path / 'm')!r})\n"
-            f"ClaipEmoProcessor.for_backbone(b).save_pretrained({str(tmp_path / 'm')!r})\n"
-        )
-        run_python(script)
-        model = ["--model", str(tmp_path / "m")]
+    model = ["--model", str(tiny)] if backbone else []
     script = (
         "import sys\n"
         "from claip_emo import threads\n"

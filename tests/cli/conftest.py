@@ -1,16 +1,14 @@
-"""A trained model that the command line can use, and the command itself."""
+"""A trained model that the command line can use, and the command as a process of its own."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from claip_emo.cli.main import main
 from claip_emo.corpora.synthetic import make_corpus
 from claip_emo.recipe_files import parse_recipe
 from claip_emo.training.fit import train
@@ -30,32 +28,6 @@ def clips(tmp_path_factory) -> Path:
 def run_folder(clips, tmp_path_factory) -> Path:
     recipe = parse_recipe(described(clips, epochs=1))
     return train(recipe, tmp_path_factory.mktemp("runs") / "run", device="cpu").out
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command printed and how it ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def command(monkeypatch, capfd):
-    """Run the command in this process: libraries are imported once for all the tests."""
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["claip-emo", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capfd.readouterr()
-        code = ended.value.code
-        return Done(0 if code is None else int(code), printed.out, printed.err)
-
-    return call
 
 
 @pytest.fixture

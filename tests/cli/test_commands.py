@@ -49,11 +49,11 @@ def test_info_of_a_checkpoint(command, run_folder) -> None:
     assert command("info", "--backbone", "vit-x").returncode in (1, 2)
 
 
-def test_train_then_again(command, process, clips, tmp_path) -> None:
+def test_train_then_again(command, clips, tmp_path) -> None:
     recipe = tmp_path / "small.yaml"
-    recipe.write_text(yaml.safe_dump(described(clips, epochs=1)))
+    recipe.write_text(yaml.safe_dump(described(clips, epochs=1) | {"protocol": {}}))
     out = tmp_path / "run"
-    done = process("train", recipe, "--out", out, "--set", "train.epochs=2", "--seed", "3")
+    done = command("train", recipe, "--out", out, "--set", "train.epochs=2", "--seed", "3")
     assert done.returncode == 0, done.stderr
     assert "Report:" in done.stderr
     assert (out / "report.html").is_file()

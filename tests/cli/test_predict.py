@@ -69,20 +69,20 @@ def test_good_files_end_with_0_and_a_table(command, run_folder, zoo) -> None:
     assert "video + audio" in done.stdout
 
 
-def test_the_folder_that_files_share_is_named_once(process, run_folder, zoo) -> None:
+def test_the_folder_that_files_share_is_named_once(command, run_folder, zoo) -> None:
     files = zoo / "sound.wav", zoo / "silent.mp4"
-    done = process("predict", *files, "--model", run_folder, COLUMNS="60")
+    done = command("predict", *files, "--model", run_folder, COLUMNS="60")
     first, _, *rows = done.stdout.splitlines()
     assert first == f"In {zoo}/"
     assert [row.split()[0] for row in rows[:2]] == ["sound.wav", "silent.mp4"]
-    alone = process("predict", files[0], "--model", run_folder, COLUMNS="300")
+    alone = command("predict", files[0], "--model", run_folder, COLUMNS="300")
     assert str(files[0]) in alone.stdout
     assert "In " not in alone.stdout
 
 
-def test_what_is_to_be_said_of_a_file_stands_in_one_line(process, run_folder, zoo) -> None:
+def test_what_is_to_be_said_of_a_file_stands_in_one_line(command, run_folder, zoo) -> None:
     files = zoo / "silent.mp4", zoo / "bad_missing.mp4"
-    done = process("predict", *files, "--model", run_folder, COLUMNS="40")
+    done = command("predict", *files, "--model", run_folder, COLUMNS="40")
     assert done.returncode == 1
     said = done.stdout.splitlines()
     assert f"{files[0]}: the sound is silent." in said
@@ -223,9 +223,9 @@ def test_wrong_usage_is_told_and_ends_with_2(command, run_folder, zoo, arguments
 
 
 @pytest.mark.parametrize("model_file", [YUNET] if REAL and YUNET.is_file() else [])
-def test_real_recordings(process, run_folder, model_file) -> None:
+def test_real_recordings(command, run_folder, model_file) -> None:
     arguments = ("predict", *REAL, "--model", run_folder, "--json")
-    done = process(*arguments, CLAIP_EMO_FACE_MODEL=str(model_file))
+    done = command(*arguments, CLAIP_EMO_FACE_MODEL=str(model_file))
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 5

@@ -67,7 +67,7 @@ def test_the_folder_must_be_named(command, tmp_path) -> None:
     assert list((tmp_path / "c").glob("pictures-*/*.arrow"))
 
 
-def test_an_interrupt_ends_it_and_it_goes_on(tmp_path) -> None:
+def test_an_interrupt_ends_it_and_it_goes_on(command, tmp_path) -> None:
     cache = tmp_path / "cache"
     wanted = arguments(table(tmp_path, 40, frames=60), cache)
     call = [sys.executable, "-m", "claip_emo.cli.main", *map(str, wanted)]
@@ -80,7 +80,7 @@ def test_an_interrupt_ends_it_and_it_goes_on(tmp_path) -> None:
     assert running.returncode == 130
     assert "Traceback" not in told
     assert "goes on" in told
-    again = subprocess.run(call, capture_output=True, text=True)
+    again = command(*wanted)
     assert 0 < json.loads(again.stdout)["prepared"] < 40
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from claip_emo.corpora.synthetic import make_corpus
 from claip_emo.recipe import Recipe
 from claip_emo.recipe_files import parse_recipe
+from claip_emo.training.fit import train
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def quiet() -> Console:
     return Console(file=io.StringIO())
 
 
-def described(clips: Path, **train: object) -> dict:
+def described(clips: Path, **settings: object) -> dict:
     return {
         "name": "small",
         "data": {"root": str(clips), "face_detector": "none", "workers": 0},
@@ -36,19 +37,26 @@ def described(clips: Path, **train: object) -> dict:
             "processor": {"num_frames": 2, "frame_stride": 2, "audio_s": 0.5},
         },
         "augment": {"modality_dropout": 0.2, "randaugment_layers": 1},
+        "protocol": {"zero_shot": False},  # a third of the time of such a small run
         "train": {
             "epochs": 3,
             "batch_size": 4,
             "learning_rate": 1e-2,
             "warmup_epochs": 0.5,
             "log_every_steps": 1,
-            **train,
+            **settings,
         },
     }
 
 
-def small(clips: Path, **train: object) -> Recipe:
-    return parse_recipe(described(clips, **train))
+def small(clips: Path, **settings: object) -> Recipe:
+    return parse_recipe(described(clips, **settings))
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(clips, tmp_path_factory) -> Path:
+    """A finished run of three epochs, to compare with and not to be changed."""
+    return train(small(clips), tmp_path_factory.mktemp("runs") / "whole", device="cpu").out
 
 
 STILL = {
@@ -63,5 +71,4 @@ def frozen(clips, how: str, **model: object) -> dict:
     recipe["data"]["cache"] = "memory"
     recipe["model"] |= {"adaptation": "frozen"} | model
     recipe["augment"] = STILL | {"modality_dropout": 0.5}
-    recipe["protocol"] = {"zero_shot": False}
     return recipe

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,7 @@ from claip_emo.training.ablate import _runs, ablate
 from claip_emo.training.fit import Interrupted, train
 from claip_emo.training.trainer import NonFiniteLossError
 
+from ..processes import run_python
 from .conftest import described
 from .test_cells import ISSUE, plan
 
@@ -72,7 +70,7 @@ def finished(clips, tmp_path_factory):
     """Three cells, each trained for one epoch; several tests look at them."""
     folder = tmp_path_factory.mktemp("ablation")
     path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump(described(clips, epochs=1)))
+    path.write_text(yaml.safe_dump(described(clips, epochs=1) | {"protocol": {}}))
     out = folder / "out"
     return path, out, ablate(plan("temporal=mean fusion=gated", path), out, device="cpu")
 
@@ -196,7 +194,7 @@ def test_ctrl_c_ends_the_whole_and_goes_on(recipe, tmp_path, quiet, monkeypatch)
     assert rows["temporal-mean"]["error"] == "not run yet"
 
 
-# Runs the command, and is killed (signal 9) in the second step of the second cell.
+# Runs the command and is killed (signal 9) in the second step of the second cell.
 KILLED = """
 import os, signal, sys
 from claip_emo.training.trainer import ClaipEmoTrainer
@@ -206,32 +204,25 @@ def kill(self, *rest, **more):
     if "rank-2" in self.args.output_dir and self.state.global_step == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, *rest, **more)
-if sys.argv[1] == "kill":
-    ClaipEmoTrainer.training_step = kill
-sys.argv = ["claip-emo", *sys.argv[2:]]
+ClaipEmoTrainer.training_step = kill
+sys.argv = ["claip-emo", *sys.argv[1:]]
 from claip_emo.cli.main import main
 main()
 """
 
 
-def test_killed_in_the_middle_it_goes_on_where_it_was(recipe, tmp_path) -> None:
+def test_killed_in_the_middle_it_goes_on_where_it_was(recipe, tmp_path, command) -> None:
     out = tmp_path / "o"
-    words = ["ablate", str(recipe), "--over", "rank=2", "--out", str(out), "--device", "cpu",
+    words = [str(recipe), "--over", "rank=2", "--out", str(out), "--device", "cpu",
              "--set", "train.save_every_steps=1"]  # fmt: skip
-
-    def run(how: str) -> subprocess.CompletedProcess:
-        code = [sys.executable, "-c", textwrap.dedent(KILLED), how, *words]
-        env = {**os.environ, "COLUMNS": "200"}
-        return subprocess.run(code, capture_output=True, text=True, timeout=300, env=env)
-
-    killed = run("kill")
+    killed = run_python(KILLED, "ablate", *words)
     assert killed.returncode == -9, killed.stderr
     assert table(out)["base"]["war"]
     first = (out / "base" / "metrics.json").stat().st_mtime_ns
     assert (out / "rank-2" / "training_state" / "checkpoint-2").is_dir()
-    done = run("on")
-    assert done.returncode == 0, done.stderr
-    assert "2 cells; 1 done already, 1 to do." in done.stderr
+    code, _, said = command(*words)
+    assert code == 0, said
+    assert "2 cells; 1 done already, 1 to do." in said
     assert (out / "base" / "metrics.json").stat().st_mtime_ns == first
     assert all(row["war"] and not row["error"] for row in table(out).values())
     steps = [json.loads(line) for line in (out / "rank-2" / "history.jsonl").open()]

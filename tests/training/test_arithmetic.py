@@ -133,7 +133,6 @@ def test_compiling_is_left_out_with_a_word_where_it_gains_nothing(
     compiled = []
     monkeypatch.setattr("claip_emo.training.trainer.compile_towers", compiled.append)
     recipe = described(clips, epochs=1, compile=True, precision="bf16")
-    recipe["protocol"] = {"zero_shot": False}
     train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
     assert "train.compile is left out" in caplog.text
     assert compiled == []

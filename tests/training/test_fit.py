@@ -19,11 +19,16 @@ from claip_emo.training.trainer import ClaipEmoTrainer, NonFiniteLossError
 from .conftest import described, small
 
 
+def with_baseline(clips, **settings):
+    """As it is by default: what needs no training is scored beside it."""
+    return parse_recipe(described(clips, **settings) | {"protocol": {}})
+
+
 @pytest.fixture(scope="module")
 def finished(clips, tmp_path_factory):
     """One finished run, that several tests look at."""
     out = tmp_path_factory.mktemp("runs") / "a"
-    return train(small(clips), out, device="cpu")
+    return train(with_baseline(clips), out, device="cpu")
 
 
 def test_a_run_leaves_what_the_design_says(finished) -> None:
@@ -66,7 +71,7 @@ def test_the_baseline_that_needs_no_training_is_beside_it(finished, clips, tmp_p
     facts = json.loads((finished.out / "zero-shot" / "run.json").read_text())
     assert (facts["adaptation"], facts["parameters"]["trainable"]) == ("zero-shot", 0)
     assert "zero-shot, nothing trained" in (finished.out / "report.md").read_text()
-    recipe = described(clips, epochs=1)
+    recipe = described(clips, epochs=1) | {"protocol": {}}
     recipe["model"]["backbone"] = "tiny"  # its towers have no text encoders
     run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
     assert not (run.out / "zero-shot").exists()
@@ -112,14 +117,14 @@ def test_predictions_equal_the_recogniser_s(finished, clips) -> None:
 def test_a_finished_run_is_not_trained_again(finished, clips, monkeypatch) -> None:
     before = (finished.out / "model" / "adapter_model.safetensors").read_bytes()
     monkeypatch.setattr(ClaipEmoTrainer, "training_step", None)  # would fail if it were called
-    again = train(small(clips), finished.out, device="cpu")
+    again = train(with_baseline(clips), finished.out, device="cpu")
     assert (again.out / "model" / "adapter_model.safetensors").read_bytes() == before
     assert again.metrics["war"] == finished.metrics["war"]
 
 
 def test_another_recipe_in_the_same_folder_is_refused(finished, clips) -> None:
     with pytest.raises(RecipeError, match=r"differs in train\.epochs"):
-        train(small(clips, epochs=4), finished.out)
+        train(with_baseline(clips, epochs=4), finished.out)
 
 
 @pytest.mark.parametrize("adaptation", ["frozen", "full"])
@@ -132,7 +137,7 @@ def test_other_adaptations_and_balances_train(clips, tmp_path, quiet, adaptation
         gradient_checkpointing=True,
         balance="class_weights" if adaptation == "frozen" else "sampling",
     )
-    recipe["protocol"] = {"selection": "last"}
+    recipe["protocol"] |= {"selection": "last"}
     recipe["model"]["adaptation"] = adaptation
     recipe["data"]["cache"] = "memory"
     run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)

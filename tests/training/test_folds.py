@@ -38,7 +38,7 @@ def recipe_of(table, **train):
 @pytest.fixture(scope="module")
 def done(folded, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "three"
-    recipe = recipe_of(folded)
+    recipe = parse_recipe(described(folded, epochs=1) | {"protocol": {}})
     return recipe, out, train_folds(recipe, [1, 2, 3], out, device="cpu")
 
 

@@ -16,26 +16,31 @@ from claip_emo.evaluation.predictions import Predictions
 from claip_emo.recipe import DataRecipe
 from claip_emo.training.fit import train
 
+from ..conftest import Done
 from .conftest import described, small
 
-# Starts the command twice with what torchrun tells its processes, but imports everything once.
+# Imports everything once and forks: each command in two processes, with what torchrun tells them.
 TWICE = """
-import os, socket, sys
+import json, os, socket, sys
 import claip_emo.evaluation.evaluate, claip_emo.training.fit
 from claip_emo.cli.main import main
 
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-children = []
-for rank in ("0", "1"):
-    if not (child := os.fork()):
-        os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
-        main()
-        sys.exit()
-    children.append(child)
-sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+os.environ |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+for name, words in json.loads(sys.argv[1]).items():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+    children = []
+    for rank in ("0", "1"):
+        if not (child := os.fork()):
+            os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+            for stream, kind in ((1, "out"), (2, "err")):
+                os.dup2(os.open(f"{name}.{kind}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+            sys.argv = ["claip-emo", *words]
+            main()
+            sys.exit()
+        children.append(child)
+    print(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
 """
 
 
@@ -49,9 +54,27 @@ def run(*command: object) -> subprocess.CompletedProcess:
     )
 
 
-def twice(*arguments: object) -> subprocess.CompletedProcess:
-    """Run the command in two processes on the CPU (gloo)."""
-    return run("-c", TWICE, *arguments)
+@pytest.fixture(scope="module")
+def twice(clips, tmp_path_factory) -> dict[str, Done | Path]:
+    """What commands did in two processes on the CPU (gloo), by name; files lie in ``folder``."""
+    folder = tmp_path_factory.mktemp("twice")
+    train(small(clips, epochs=1), folder / "run", device="cpu", console=Console(quiet=True))
+    commands = {
+        "evaluate": [
+            "evaluate", "--model", folder / "run", "--table", clips, "--out", folder / "two",
+            "--device", "cpu", "--face-detector", "none", "--batch-size", 3, "--workers", 0,
+            "--explain", 1, "--json",
+        ],
+        "mistake": ["train", "csv", "--data", folder / "no.csv", "--out", folder / "r"],
+    }  # fmt: skip
+    told = {str(folder / name): list(map(str, words)) for name, words in commands.items()}
+    done = run("-c", TWICE, json.dumps(told))
+    codes = [int(line) for line in done.stdout.splitlines()]
+    assert len(codes) == len(commands), done.stderr
+    return {
+        name: Done(code, *((folder / f"{name}.{kind}").read_text() for kind in ("out", "err")))
+        for name, code in zip(commands, codes, strict=True)
+    } | {"folder": folder}
 
 
 def launched(*arguments: object) -> subprocess.CompletedProcess:
@@ -77,13 +100,8 @@ def scored_alone(model: Path, table: Path, out: Path, **options: object) -> byte
     return (out / "predictions.parquet").read_bytes()
 
 
-def test_two_processes_predict_what_one_does(clips, tmp_path, quiet, one_thread) -> None:
-    run = train(small(clips, epochs=1), tmp_path / "run", device="cpu", console=quiet).out
-    out = tmp_path / "two"
-    done = twice(
-        "evaluate", "--model", run, "--table", clips, "--out", out, "--device", "cpu",
-        "--face-detector", "none", "--batch-size", 3, "--workers", 0, "--explain", 1, "--json",
-    )  # fmt: skip
+def test_two_processes_predict_what_one_does(clips, tmp_path, twice, one_thread) -> None:
+    done, run, out = twice["evaluate"], twice["folder"] / "run", twice["folder"] / "two"
     assert done.returncode == 0, done.stderr
     assert len(list((out / "explanations").glob("*.webp"))) == 1  # by the first
     # 28 clips in batches of 3: the last one is smaller, and the processes have 5 batches each.
@@ -98,7 +116,7 @@ def test_two_processes_predict_what_one_does(clips, tmp_path, quiet, one_thread)
 
 def test_two_processes_train_one_model(clips, tmp_path) -> None:
     recipe_file = tmp_path / "small.json"  # JSON is YAML
-    recipe_file.write_text(json.dumps(described(clips, epochs=2, batch_size=2)))
+    recipe_file.write_text(json.dumps(described(clips, epochs=2, batch_size=2) | {"protocol": {}}))
     out = tmp_path / "two"
     done = launched("train", recipe_file, "--out", out, "--device", "cpu")
     assert done.returncode == 0, done.stderr
@@ -114,8 +132,8 @@ def test_two_processes_train_one_model(clips, tmp_path) -> None:
     np.testing.assert_allclose(same.scores, rows.scores, atol=1e-5)
 
 
-def test_a_mistake_is_told_once_and_ends_all(tmp_path) -> None:
-    done = twice("train", "csv", "--data", tmp_path / "no.csv", "--out", tmp_path / "r")
+def test_a_mistake_is_told_once_and_ends_all(twice) -> None:
+    done = twice["mistake"]
     assert done.returncode != 0
     assert done.stderr.count("no.csv does not exist") == 1
     assert "claip_emo/corpora" not in done.stderr  # no traceback of ours

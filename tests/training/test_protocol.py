@@ -41,7 +41,7 @@ def unsplit(clips, tmp_path_factory):
 
 def test_the_best_epoch_on_the_test_part(unsplit, tmp_path, quiet) -> None:
     recipe = described(unsplit, epochs=4)
-    recipe["protocol"] = {"selection": "best_on_test"}
+    recipe["protocol"] |= {"selection": "best_on_test"}
     run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
     checked = history_of(run)
     assert [row["part"] for row in checked] == ["test"] * 4
@@ -66,7 +66,7 @@ def test_the_weights_are_those_of_the_epoch_that_was_chosen(
         lambda *_: SimpleNamespace(war=(score := next(told)), uar=score),
     )
     recipe = described(unsplit, epochs=3)
-    recipe["protocol"] = {"selection": selection, "zero_shot": False}
+    recipe["protocol"] |= {"selection": selection}
     run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
     state = run.out / "training_state"
     chosen = state / "best" / "trained.safetensors"
@@ -84,7 +84,7 @@ def test_the_weights_are_those_of_the_epoch_that_was_chosen(
 
 def test_the_last_epoch_needs_no_validation(unsplit, tmp_path, quiet) -> None:
     recipe = described(unsplit, epochs=2)
-    recipe["protocol"] = {"selection": "last"}
+    recipe["protocol"] |= {"selection": "last"}
     run = train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)
     assert history_of(run) == []
     assert json.loads((run.out / "run.json").read_text())["counts"]["train"] == 21
@@ -110,6 +110,6 @@ def test_the_test_part_cannot_choose_where_there_is_none(clips, tmp_path, quiet)
     rows = [line for line in text.splitlines() if ",test," not in line]
     table.write_text("\n".join(rows) + "\n")
     recipe = described(table, epochs=1)
-    recipe["protocol"] = {"selection": "best_on_test"}
+    recipe["protocol"] |= {"selection": "best_on_test"}
     with pytest.raises(CorpusError, match="needs a test part"):
         train(parse_recipe(recipe), tmp_path / "r", device="cpu", console=quiet)

@@ -1,6 +1,11 @@
 """Killed, interrupted, out of space: the same command goes on and ends with the same weights."""
 
 import json
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,22 +19,35 @@ from claip_emo.training.trainer import ClaipEmoTrainer, newest_checkpoint
 from ..processes import run_python
 from .conftest import described, small
 
-# Trains as the command does, and is killed (signal 9) at the start of a step.
+# Imports everything once and forks for each run: it trains as the command does, and is killed
+# (signal 9) where it begins a step, or the validation behind it.
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from claip_emo.recipe_files import load_recipe
 from claip_emo.training import fit
 from claip_emo.training.trainer import ClaipEmoTrainer
 
-step = ClaipEmoTrainer.training_step
-def kill(self, *rest, **more):
-    if self.state.global_step == int(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, *rest, **more)
-ClaipEmoTrainer.training_step = kill
-fit.train(load_recipe(sys.argv[1]), Path(sys.argv[2]), device="cpu")
+for recipe, out, method, step in json.loads(sys.argv[1]):
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    begin = getattr(ClaipEmoTrainer, method)
+    def kill(self, *rest, **more):
+        if self.state.global_step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return begin(self, *rest, **more)
+    setattr(ClaipEmoTrainer, method, kill)
+    fit.train(load_recipe(recipe), Path(out), device="cpu")
+    sys.exit()
 """
+KILLS = {
+    (None, "training_step", 2): None,
+    (None, "training_step", 6): 4,
+    (3, "training_step", 6): 6,
+    (2, "evaluate", 4): 2,
+}
+"""Steps between two saves, what is begun, at which step: the checkpoint that is there then."""
 
 
 def weights(out: Path) -> dict[str, bytes]:
@@ -45,36 +63,50 @@ def losses(out: Path) -> list[tuple[str, int, float]]:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(clips, tmp_path_factory) -> Path:
-    return train(small(clips), tmp_path_factory.mktemp("runs") / "whole", device="cpu").out
+def killed(clips, tmp_path_factory) -> dict[tuple, tuple[dict, Path]]:
+    """For each of KILLS, the recipe and the folder of the run that was killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    runs, told = {}, []
+    for number, (save_every, method, step) in enumerate(KILLS):
+        recipe = described(clips, save_every_steps=save_every)
+        path, out = folder / f"{number}.yaml", folder / f"run{number}"
+        path.write_text(yaml.safe_dump(recipe))
+        runs[save_every, method, step] = recipe, out
+        told.append((str(path), str(out), method, step))
+    done = run_python(KILLED, json.dumps(told))
+    assert [line for line in done.stdout.splitlines() if line.lstrip("-").isdigit()] == (
+        ["-9"] * len(KILLS)
+    ), done.stderr
+    return runs
 
 
-@pytest.mark.parametrize(("save_every", "killed_at"), [(None, 2), (None, 6), (3, 6)])
-def test_kill_9_in_mid_epoch(
-    clips, tmp_path, quiet, uninterrupted, killed_at: int, save_every: int | None
-) -> None:
+@pytest.mark.parametrize("kill", [kill for kill in KILLS if kill[1] == "training_step"])
+def test_kill_9_in_mid_epoch(quiet, uninterrupted, killed, kill: tuple) -> None:
     """4 steps an epoch: killed in the first or second, resumed from its start or from step 3."""
-    recipe = described(clips, save_every_steps=save_every)
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    out = tmp_path / "run"
-    killed = run_python(KILLED, str(path), str(out), str(killed_at))
-    assert killed.returncode == -9, killed.stderr
+    recipe, out = killed[kill]
     assert not (out / "model").exists()
     found = newest_checkpoint(out / "training_state")
-    expected = {(2, None): None, (6, None): 4, (2, 3): None, (6, 3): 6}[(killed_at, save_every)]
-    assert (found and int(found.name.split("-")[1])) == expected
+    assert (found and int(found.name.split("-")[1])) == KILLS[kill]
     train(parse_recipe(recipe), out, device="cpu", console=quiet)
     assert weights(out) == weights(uninterrupted)
     assert losses(out) == losses(uninterrupted)
 
 
+def test_killed_while_it_validates(quiet, uninterrupted, killed) -> None:
+    """What is saved at the end of an epoch is saved after its validation, not before."""
+    recipe, out = killed[2, "evaluate", 4]
+    assert newest_checkpoint(out / "training_state").name == "checkpoint-2"
+    train(parse_recipe(recipe), out, device="cpu", console=quiet)
+    assert weights(out) == weights(uninterrupted)
+    ours, theirs = (
+        (o / "history.jsonl").read_text().count("validation") for o in (out, uninterrupted)
+    )
+    assert ours == theirs
+
+
 def test_ctrl_c_saves_the_step_and_goes_on(
     clips, tmp_path, quiet, uninterrupted, monkeypatch
 ) -> None:
-    import os
-    import signal
-
     step = ClaipEmoTrainer.training_step
 
     def interrupt(self, *rest, **more):
@@ -107,19 +139,20 @@ def test_a_half_written_checkpoint_is_passed_over(clips, tmp_path, quiet, uninte
     assert newest_checkpoint(state) == good
 
 
-# Trains by the command line with files limited to so many bytes: writing more fails as on a full
-# disk.
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-sys.argv = ["claip-emo", *sys.argv[2:]]
-from claip_emo.cli.main import main
-main()
-"""
+@contextmanager
+def limited(nbytes: int) -> Iterator[None]:
+    """Limit files to so many bytes: writing more fails as on a full disk."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_while_a_checkpoint_is_written(clips, tmp_path, quiet) -> None:
+def test_a_full_disk_while_a_checkpoint_is_written(clips, tmp_path, quiet, command) -> None:
     """Everything is trained, so that the optimiser's state is the one file that does not fit."""
     recipe = described(clips)
     recipe["model"]["adaptation"] = "full"
@@ -131,8 +164,8 @@ def test_a_full_disk_while_a_checkpoint_is_written(clips, tmp_path, quiet) -> No
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     out = tmp_path / "run"
-    limit = str((largest + initial) // 2)
-    failed = run_python(LIMITED, limit, "train", str(path), "--out", str(out), "--device", "cpu")
+    with limited((largest + initial) // 2):
+        failed = command("train", path, "--out", out, "--device", "cpu")
     assert failed.returncode == 1, failed.stderr
     assert "disk is full" in failed.stderr
     assert "Traceback" not in failed.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -160,6 +161,7 @@ def _groups(plan: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[
     return groups
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(

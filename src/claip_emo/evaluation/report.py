@@ -8,6 +8,7 @@ Reads ``predictions.parquet`` and, where they are there, ``metrics.json``, ``fol
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -78,6 +79,7 @@ def write_report(run: Path) -> Path:
     return run / "report.html"
 
 
+@functools.cache  # compiling the pages takes half as long as drawing them
 def environment() -> jinja2.Environment:
     """Return what renders the templates, with the filters that they use."""
     made = jinja2.Environment(
