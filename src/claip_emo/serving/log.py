@@ -81,3 +81,4 @@ def quiet() -> None:
     """Let libraries say only what is wrong, on stderr."""
     for name in ("uvicorn.access", "uvicorn.error", "httpx", "gradio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells of senders' mistakes
