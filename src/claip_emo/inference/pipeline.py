@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from claip_emo.media.clip import Clip
 from claip_emo.media.faces import FaceDetector, turned_faces
 
-MOST_READERS = 8  # each keeps two cores busy, and up to 350 MB of frames
+MOST_READERS = 8  # each keeps two cores busy, and some frames
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Frame = NDArray[np.uint8]
 # Without these swscale rounds down: frames come out one to two levels too dark.
 LONGEST_RATIO = 8  # of a picture that is scaled by its shorter side: of it the middle is shown
+POINT = int(Interpolation.POINT)
 EXACT = int(Interpolation.ACCURATE_RND) | int(Interpolation.FULL_CHR_H_INT)
 SMALLEST_FOR_SWSCALE = 16  # px; below it the scaler of the decoder refuses or reads past the edge
 
@@ -48,7 +49,19 @@ def upright(
         # One thread: a process that was forked waits for ever for those of a scaler it inherited.
         scaled = frame.reformat(*size, format="rgb24", interpolation=way, threads=1)
         array = scaled.to_ndarray()
-    return turned(np.asarray(array, np.uint8), frame.side_data.get(Type.DISPLAYMATRIX))
+    return turned(np.asarray(array, np.uint8), _matrix(frame))
+
+
+def _matrix(frame: Any) -> Any | None:
+    """Return the display matrix of a frame; None: there is none.
+
+    Whose ``side_data`` was asked for lives until Python looks for garbage, as the two know each
+    other: hundreds of large pictures. So a tiny copy is asked, which has it too.
+    """
+    if min(frame.width, frame.height) >= SMALLEST_FOR_SWSCALE:
+        side = SMALLEST_FOR_SWSCALE
+        frame = frame.reformat(side, side, format="gray", interpolation=POINT, threads=1)
+    return frame.side_data.get(Type.DISPLAYMATRIX)
 
 
 def _interpolation(scale: float) -> Interpolation:
