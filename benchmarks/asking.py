@@ -79,6 +79,13 @@ class Running:
         finally:
             connection.close()
 
+    def is_ready(self) -> bool:
+        """Say whether it takes requests."""
+        try:
+            return self.get("/readyz").status == 200
+        except OSError:  # it does not listen yet
+            return False
+
     def processes(self) -> int:
         """Return how many processes it has started that are still there."""
         return len(children(self.pid))
@@ -110,7 +117,7 @@ def running_server(*options: str) -> Iterator[Running]:
         threading.Thread(target=process.stderr.read, daemon=True).start()  # type: ignore[union-attr]
         server = Running(process, port, before)
         until = time.monotonic() + 60
-        while server.get("/readyz").status != 200 and time.monotonic() < until:
+        while not server.is_ready() and time.monotonic() < until:
             time.sleep(0.05)
         yield server
     finally:

@@ -63,7 +63,7 @@ def measure(options: Options) -> Claim:
         "figure": runs[1].per_second,
         "unit": "1/s",
     }
-    details = {n: run.to_dict() for n, run in runs.items()}
+    details = {str(n): run.to_dict() for n, run in runs.items()}
     return Claim("batch", checks, baseline, {"workers": details, "files": count})
 
 
@@ -123,7 +123,7 @@ class Run:
             "files_per_second": self.per_second,
             "seconds": self.seconds,
             "growth_mib": self.growth_mib,
-            "peak_mib": max(mib for _, mib in self.memory_mib),
+            "peak_mib": max((mib for _, mib in self.memory_mib), default=float("nan")),
             "memory_mib": self.memory_mib[::every],
         }
 

@@ -253,6 +253,39 @@ def _export(axes: np.ndarray, result: Result) -> None:
     axes[1].set_title("ONNX files")
 
 
+def _batch(axes: np.ndarray, result: Result) -> None:
+    runs = result["details"]["workers"]
+    names = [f"{count} workers" if int(count) > 1 else "1 worker" for count in runs]
+    rates = [run["files_per_second"] for run in runs.values()]
+    _bars(axes[0], names, rates, [OTHER, OURS], "{:.1f}")
+    axes[0].set_title(f"Files per second, {result['details']['files']} files")
+    for run, colour, name in zip(runs.values(), (OTHER, OURS), names, strict=True):
+        axes[1].plot(*np.array(run["memory_mib"]).T, color=colour, label=name)
+    axes[1].set_ylim(bottom=0)
+    axes[1].set_xlabel("seconds")
+    axes[1].legend()
+    axes[1].set_title("Memory of all processes, MiB")
+
+
+def _serving(axes: np.ndarray, result: Result) -> None:
+    details = result["details"]
+    _bars(axes[0], ["batch", "server"],
+          [details["batch_files_per_second"], details["answers_per_second"]],
+          [OTHER, OURS], "{:.1f}")  # fmt: skip
+    axes[0].set_title(f"Files per second, {details['clients']} clients")
+    _bars(axes[1], ["one call", "p50", "p95"],
+          [result["baseline"]["figure"], details["p50_s"], details["p95_s"]],
+          [OTHER, OURS, OURS], "{:.2f} s")  # fmt: skip
+    axes[1].set_title("Until the answer")
+
+
+def _hostile(axes: np.ndarray, result: Result) -> None:
+    statuses = sorted(result["details"]["statuses"].items(), key=lambda item: str(item[0]))
+    names = [str(status) for status, _ in statuses]
+    _bars(axes[0], names, [count for _, count in statuses], [OURS] * len(names), "{:.0f}")
+    axes[0].set_title("Answers to hostile files, by status")
+
+
 Plot = Callable[[np.ndarray, Result], None]
 FIGURES: dict[str, tuple[Plot, int, tuple[float, float]]] = {
     "evaluate": (_evaluate, 2, (9, 2.6)),
@@ -265,4 +298,7 @@ FIGURES: dict[str, tuple[Plot, int, tuple[float, float]]] = {
     "startup": (_startup, 2, (9, 1.3)),
     "prepare": (_prepare, 1, (6, 1.3)),
     "export": (_export, 2, (9, 2.4)),
+    "batch": (_batch, 2, (9, 2.4)),
+    "serving": (_serving, 2, (9, 1.8)),
+    "hostile": (_hostile, 1, (6, 2.2)),
 }

@@ -47,6 +47,7 @@ def measure(options: Options) -> Claim:
             with batch.watched(server.pid, run, begun):
                 answers = load(server.post, contents, clients, seconds)
             took = time.perf_counter() - begun
+    run.files, run.seconds = len(answers), took
     good = np.array([answer.seconds for answer in answers if answer.status == 200])
     statuses = Counter(answer.status for answer in answers)
     per_second = len(good) / took
@@ -65,7 +66,7 @@ def measure(options: Options) -> Claim:
     )  # fmt: skip
     baseline = {"what": "one recognizer(path)", "figure": alone, "unit": "s"}
     details = {
-        "statuses": dict(statuses),
+        "statuses": {str(status): number for status, number in statuses.items()},
         "answers_per_second": per_second,
         "batch_files_per_second": rate,
         "p50_s": float(p50),

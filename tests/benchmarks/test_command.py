@@ -11,7 +11,18 @@ import pytest
 from benchmarks.__main__ import NAMES, main
 from benchmarks.claim import Options
 
-from benchmarks import clips, export, machine, predict, prepare, scaling, timeline
+from benchmarks import (
+    batch,
+    clips,
+    export,
+    hostile,
+    machine,
+    predict,
+    prepare,
+    scaling,
+    serving,
+    timeline,
+)
 from claip_emo.cli.main import app
 
 KEYS = {"name", "figure", "unit", "goal", "holds", "baseline", "machine"}
@@ -34,6 +45,17 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(prepare, "CONSTRUCTED", Path("nowhere"))
     monkeypatch.setattr(prepare, "_timed", _claip_emo)
     monkeypatch.setattr(export, "CONSTRUCTED", Path("nowhere"))
+    for name, value in {
+        "QUICK_FILES": 6,
+        "KILLS": 1,
+        "DISTINCT": 2,
+        "ray": lambda *_: None,
+    }.items():
+        monkeypatch.setattr(batch, name, value)
+    monkeypatch.setattr(serving, "QUICK_CLIENTS", 2)
+    monkeypatch.setattr(serving, "QUICK_SECONDS", 1.0)
+    monkeypatch.setattr(serving, "batch_rate", lambda *_: 1.0)
+    monkeypatch.setattr(hostile, "QUICK_FILES", 4)
     monkeypatch.setattr(export, "QUICK_CLIPS", 2)
     monkeypatch.setattr(export, "packaged", lambda: export._built("tiny-clip", tmp_path / "mini"))
 
@@ -61,7 +83,8 @@ def test_the_last_line_is_the_claim_and_out_keeps_it_with_its_figure(
     result = json.loads(line)
     assert result.keys() >= KEYS
     assert result["name"] == name
-    assert result["figure"] == result["checks"][0]["figure"] > 0
+    least = 0 if name in ("serving", "hostile") else 1e-9  # there it counts what went wrong
+    assert result["figure"] == result["checks"][0]["figure"] >= least
     assert result["holds"] == all(check["holds"] for check in result["checks"])
     assert result["baseline"]["figure"] > 0
     assert result["machine"]["cores"] >= 1

@@ -12,7 +12,7 @@ import torch
 from claip_emo import ClaipEmoModel, EmotionRecognizer
 from claip_emo.inference import reader as reading
 from claip_emo.inference import recognizer as module
-from claip_emo.inference.pipeline import AbandonedError
+from claip_emo.inference.pipeline import MOST_READERS, AbandonedError
 from claip_emo.labels import SEVEN
 from claip_emo.media.decode import MediaError
 from claip_emo.model.backbones import configure, resolve
@@ -146,7 +146,7 @@ def test_files_are_opened_as_there_is_room(recognizer, paths, monkeypatch) -> No
     taken = itertools.count()
     rows = recognizer.many((paths[1] for _ in taken), batch_size=2)
     next(rows)
-    readers = min(torch.get_num_threads(), module.MOST_READERS)
+    readers = min(torch.get_num_threads(), MOST_READERS)
     most = 2 + 2 + readers  # a batch, and what waits behind it
     assert len(opened) <= most
     assert next(taken) <= most + 1

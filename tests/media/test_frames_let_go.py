@@ -1,4 +1,4 @@
-"""Frames do not pile up: what was converted is given back at once, not when garbage is looked for."""
+"""Frames do not pile up: each is given back at once, not when garbage is looked for."""
 
 import gc
 
@@ -19,9 +19,7 @@ def test_no_frame_outlives_its_picture(tmp_path, rotation) -> None:
     try:
         seen = sum(1 for _ in source.frames(range(60)))
         kept = [
-            each
-            for each in gc.get_objects()
-            if isinstance(each, av.VideoFrame) and each.width > 16
+            each for each in gc.get_objects() if isinstance(each, av.VideoFrame) and each.width > 16
         ]
     finally:
         gc.enable()
