@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ..media.make_media import ramp, tone, write
+from ..processes import children, gone
 
 COUNT = 100  # a twentieth of what the whole trial has
 KILLS = 3
@@ -95,32 +96,11 @@ def test_processes_end_with_the_command_that_is_killed(clips, tmp_path) -> None:
     until = time.monotonic() + 60
     while not shards(out) and time.monotonic() < until:
         time.sleep(0.01)
-    children = readers(running.pid)
-    assert len(children) == 2
+    started = children(running.pid)
+    assert len(started) == 2
     running.kill()
     running.wait()
-    until = time.monotonic() + 10
-    while any(map(alive, children)) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not any(map(alive, children))
-
-
-def readers(parent: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(stat.parent.name))
-        except OSError:
-            continue
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert all(map(gone, started))
 
 
 def test_an_interrupt_keeps_what_is_done(clips, tmp_path) -> None:

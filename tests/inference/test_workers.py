@@ -25,6 +25,7 @@ from claip_emo.inference.workers_reader import WorkersReader
 from claip_emo.model.checkpoint_folder import packaged
 
 from ..media.make_media import ramp, tone, write
+from ..processes import gone, is_there
 from .test_wire import same
 
 
@@ -45,21 +46,6 @@ def both(tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("clips") / "both.mp4", ramp(40), tone(1.6))
 
 
-def is_there(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pid: int, within_s: float = 10) -> bool:
-    until = time.monotonic() + within_s
-    while is_there(pid) and time.monotonic() < until:
-        time.sleep(0.02)
-    return not is_there(pid)
-
-
 @pytest.mark.parametrize("mask", ["av", "v", "a"])
 def test_a_clip_is_the_one_that_is_read_here(recognizer, workers, both, mask: str) -> None:
     assert same(workers.load(both, mask), recognizer.reader.load(both, mask))
@@ -77,6 +63,15 @@ def test_a_timeline_is_the_one_that_is_made_here(recognizer, workers, both) -> N
     assert found.to_dict() == wanted.to_dict()
     assert [done for done, _ in told] == sorted(done for done, _ in told), told
     assert told[-1][0] > 0.9 * told[-1][1] > 0
+
+
+def test_a_sound_of_its_own_is_heard(recognizer, workers, tmp_path) -> None:
+    mute = write(tmp_path / "mute.mp4", ramp(20))
+    voice = write(tmp_path / "voice.wav", None, tone(0.8))
+    here = EmotionRecognizer(recognizer.predictor, reader=recognizer.reader)
+    here.reader = WorkersReader(recognizer.reader, workers)
+    assert here.load(mute, audio=voice).has_audio
+    assert here(mute, audio=voice) == recognizer(mute, audio=voice)
 
 
 def test_what_cannot_be_read_is_told_as_here(recognizer, workers, tmp_path) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from benchmarks.hostile import mutated
 
-from ..inference.test_workers import gone, is_there
 from ..media.make_media import ramp, tone, write
+from ..processes import gone, is_there
 from .client import BOUNDARY, form, head, heard
 from .conftest import LIMITS, served
 

@@ -15,22 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from ..inference.test_workers import is_there
+from ..processes import children, is_there
 from .client import Client
 
 ENTRY = [sys.executable, "-m", "claip_emo.cli.main", "serve", "--port", "0", "--no-page",
          "--face-detector", "haar"]  # fmt: skip
-
-
-def children_of(parent: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append(int(stat.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 @contextmanager
@@ -75,8 +64,8 @@ def test_a_signal_under_load_loses_no_request_that_was_accepted(both) -> None:
             thread.start()
         while len(outcomes) < 6:
             time.sleep(0.01)
-        children = children_of(running.pid)
-        assert len(children) == 2
+        started = children(running.pid)
+        assert len(started) == 2
         running.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join(30)
@@ -86,7 +75,7 @@ def test_a_signal_under_load_loses_no_request_that_was_accepted(both) -> None:
         assert {*outcomes} <= {200, 429, 503}
         assert outcomes.count(200) == sum(line["status"] == 200 for line in posts) >= 6
         assert len(outcomes) == len(posts)  # every request that came had its answer
-        assert not any(map(is_there, children))
+        assert not any(map(is_there, started))
 
 
 def test_it_ends_by_an_interrupt_when_nobody_asks() -> None:

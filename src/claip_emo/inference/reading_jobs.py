@@ -42,9 +42,10 @@ def unexpected(_: Mapping[str, Any]) -> None:
     raise WorkerLostError("a process that reads files said something unexpected")
 
 
-def clip_job(path: str | Path, mask: Modality) -> dict[str, Any]:
-    """Return the job of reading a clip."""
-    return {"path": str(path), "mask": mask, "timeline": None}
+def clip_job(path: str | Path, mask: Modality, audio: str | Path | None = None) -> dict[str, Any]:
+    """Return the job of reading a clip, whose sound may be in a file of its own."""
+    sound = None if audio is None else str(audio)
+    return {"path": str(path), "mask": mask, "audio": sound, "timeline": None}
 
 
 def timeline_job(

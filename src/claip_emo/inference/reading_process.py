@@ -90,7 +90,9 @@ class _Reading:
         return self._timeline(job, job["timeline"])
 
     def _clip(self, job: Message) -> Clip:
-        clip = self._reader.load(job["path"], job["mask"], frames_ahead=self._frames_ahead)
+        clip = self._reader.load(
+            job["path"], job["mask"], frames_ahead=self._frames_ahead, audio=job["audio"]
+        )
         self._reader.check(clip, job["path"])
         return clip
 

@@ -278,7 +278,13 @@ class Workers:
         for worker in every:
             worker.wait()
 
-    def load(self, path: str | Path, mask: Modality, timeout_s: float | None = None) -> Clip:
+    def load(
+        self,
+        path: str | Path,
+        mask: Modality,
+        timeout_s: float | None = None,
+        audio: str | Path | None = None,
+    ) -> Clip:
         """Read what the towers need from a file, in one of the processes.
 
         Raises:
@@ -286,7 +292,7 @@ class Workers:
             WorkerLostError: if the process is gone.
         """
         with self.borrowed() as worker:
-            return worker.ask(clip_job(path, mask), timeout_s)
+            return worker.ask(clip_job(path, mask, audio), timeout_s)
 
     def close(self) -> None:
         """End all of them, also those that are at work."""

@@ -44,6 +44,6 @@ class WorkersReader(Reader):
     ) -> Clip:
         """Read in one of the processes; they have a detector of their own."""
         try:
-            return self._workers.load(path, mask, self._timeout_s)
+            return self._workers.load(path, mask, self._timeout_s, audio)
         except WorkerLostError as error:
             raise MediaError(f"{path}: {error}.") from error
