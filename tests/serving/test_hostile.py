@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from benchmarks.hostile import mutated
 
+from claip_emo.serving import uploads
+
 from ..media.make_media import ramp, tone, write
 from ..processes import gone, is_there
 from .client import BOUNDARY, form, head, heard
@@ -171,6 +173,24 @@ def test_an_upload_that_breaks_off_leaves_nothing(client, server) -> None:
     while server[1].metrics.in_flight._value.get() and time.monotonic() < until:
         time.sleep(0.01)
     assert server[1].metrics.in_flight._value.get() == 0
+
+
+def test_a_full_disk_is_told_and_does_not_last(client, both, monkeypatch) -> None:
+    class Full:
+        def write(self, _: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    whole = uploads._Form.__init__
+
+    def full(form, upload, boundary, _, *others) -> None:
+        whole(form, upload, boundary, Full(), *others)
+
+    monkeypatch.setattr(uploads._Form, "__init__", full)
+    answer = client.post(both)
+    assert (answer.status, answer.code) == (503, "no_room")
+    assert answer.headers["retry-after"] == "1"
+    monkeypatch.undo()
+    assert client.post(both).status == 200
 
 
 def test_too_many_at_once_are_told_to_come_again(client, server, both) -> None:

@@ -141,5 +141,6 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 UPLOAD_PROBLEMS = problems(
     "unreadable", "bad_upload", "unauthorized", "upload_timeout", "too_large", "not_media",
-    "wrong_parameters", "busy", "internal", "shutting_down", "worker_lost", "over_time",
+    "wrong_parameters", "busy", "internal", "shutting_down", "worker_lost", "no_room",
+    "over_time",
 )  # fmt: skip

@@ -25,6 +25,7 @@ STATUS = {
     "internal": 500,
     "shutting_down": 503,
     "worker_lost": 503,
+    "no_room": 503,
     "over_time": 504,
 }
 """Code -> status."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,9 @@ from claip_emo.serving.kinds import HEAD_BYTES, is_media
 from claip_emo.serving.limits import Limits
 from claip_emo.serving.problems import ProblemError
 
+logger = logging.getLogger(__name__)
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 FIELD_BYTES = 256
 HEADER_BYTES = 4096
 PARTS = 16
@@ -69,22 +74,35 @@ async def receive(
         known: names of fields that are taken beside the file.
 
     Raises:
-        ProblemError: if it is too large, too slow, no media, or no such form.
+        ProblemError: if it is too large, too slow, no media, or no such form, or the disk is full.
     """
-    with path.open("xb") as stream:
-        form = _Form(Upload(path), boundary, stream, limits, known)
-        try:
-            async with asyncio.timeout(limits.upload_s):
-                async for part in _body(request):
-                    form.feed(part)
-        except TimeoutError:
-            raise ProblemError(
-                "upload_timeout", f"The upload took longer than {limits.upload_s:g} s."
-            ) from None
-        except FormParserError as error:
-            raise ProblemError("bad_upload", f"This is no such form ({error}).") from error
-        form.finish()
+    try:
+        with path.open("xb") as stream:
+            form = _Form(Upload(path), boundary, stream, limits, known)
+            await _feed(form, request, limits)
+            form.finish()
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        logger.error("%s is full: an upload was refused.", path.parent)
+        raise ProblemError(
+            "no_room", "There is no room for the file at the moment; come again."
+        ) from error
     return form.upload
+
+
+async def _feed(form: _Form, request: Request, limits: Limits) -> None:
+    """Hand a form all of the body, within the time that it has."""
+    try:
+        async with asyncio.timeout(limits.upload_s):
+            async for part in _body(request):
+                form.feed(part)
+    except TimeoutError:
+        raise ProblemError(
+            "upload_timeout", f"The upload took longer than {limits.upload_s:g} s."
+        ) from None
+    except FormParserError as error:
+        raise ProblemError("bad_upload", f"This is no such form ({error}).") from error
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
