@@ -92,7 +92,8 @@ class Running:
 
     def files(self) -> int:
         """Return how many uploads lie on the disk."""
-        return sum(1 for folder in uploads() - self._before for _ in folder.iterdir())
+        files = (file for folder in uploads() - self._before for file in folder.rglob("*"))
+        return sum(file.is_file() and file.name != "lock" for file in files)
 
 
 def uploads() -> set[Path]:

@@ -1,7 +1,11 @@
-"""Whether processes run, and which ones a process has started."""
+"""Python code in a process of its own, and whether processes run."""
 
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.batch import children as children
 
@@ -19,3 +23,15 @@ def gone(pid: int, within_s: float = 10) -> bool:
     while is_there(pid) and time.monotonic() < until:
         time.sleep(0.02)
     return not is_there(pid)
+
+
+def run_python(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
+    """Run code to its end; what it printed is text. A hang ends after three minutes."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        text=True,
+        timeout=180,
+        check=False,
+        **streams,
+    )

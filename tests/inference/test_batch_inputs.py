@@ -1,5 +1,6 @@
 """Folders, patterns and lists become clips, each once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ def tree(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
+def here(paths) -> list[str]:
+    return [os.path.abspath(path) for path in paths]
+
+
 ALL = [
     "in/[odd]/f.mp4", "in/a.wav", "in/b.mp4", "in/deep/d.MP4", "in/deep/er/c.webm",
     "in/deep/frames", "in/frames",
@@ -28,26 +33,41 @@ ALL = [
 
 
 def test_a_folder_is_all_that_is_in_it(tree) -> None:
-    assert clips_of(["in"]) == ALL
-    assert clips_of([str(tree / "in")]) == [str(tree / path) for path in ALL]
+    assert clips_of(["in"]) == clips_of([str(tree / "in")]) == here(ALL)
+
+
+def test_one_file_has_one_name_wherever_it_is_named(tree, monkeypatch) -> None:
+    (wanted,) = clips_of(["in/b.mp4", "./in/b.mp4", str(tree / "in" / "b.mp4"), "in/../in/b.mp4"])
+    monkeypatch.chdir(tree / "in")
+    assert clips_of(["b.mp4"]) == [wanted]
+    monkeypatch.chdir(tree / "in" / "deep")
+    assert clips_of(["b.mp4"]) != [wanted]
+
+
+def test_texts_among_what_a_pattern_matches_are_no_lists(tree) -> None:
+    (tree / "in" / "LICENSE.txt").write_text("Whoever\nreads this")
+    (tree / "in" / "more.csv").write_text("video\n1")
+    assert clips_of(["in/*"]) == here(sorted([*ALL, "in/notes.docx"]))
+    (tree / "in" / "more.csv").write_text("path\nb.mp4")
+    assert clips_of(["in/*.csv"]) == here(["in/b.mp4"])
 
 
 def test_links_to_folders_are_not_followed_into_circles(tree) -> None:
     (tree / "in" / "loop").symlink_to(tree / "in")
     (tree / "in" / "link.mp4").symlink_to(tree / "in" / "b.mp4")
-    assert clips_of(["in"]) == sorted([*ALL, "in/link.mp4"])
+    assert clips_of(["in"]) == here(sorted([*ALL, "in/link.mp4"]))
 
 
 def test_patterns(tree) -> None:
-    assert clips_of(["in/*.mp4"]) == ["in/b.mp4"]
-    assert clips_of(["in/**/*.[mM][pP]4"]) == ["in/[odd]/f.mp4", "in/b.mp4", "in/deep/d.MP4"]
-    assert clips_of(["in/f*"]) == ["in/frames"]
+    assert clips_of(["in/*.mp4"]) == here(["in/b.mp4"])
+    assert clips_of(["in/**/*.[mM][pP]4"]) == here(["in/[odd]/f.mp4", "in/b.mp4", "in/deep/d.MP4"])
+    assert clips_of(["in/f*"]) == here(["in/frames"])
     with pytest.raises(InputError, match="no file has such a name"):
         clips_of(["in/*.avi"])
 
 
 def test_a_name_with_brackets_is_a_name_where_there_is_such_a_file(tree) -> None:
-    assert clips_of(["in/[odd]"]) == ["in/[odd]/f.mp4"]
+    assert clips_of(["in/[odd]"]) == here(["in/[odd]/f.mp4"])
 
 
 @pytest.mark.parametrize(
@@ -62,13 +82,13 @@ def test_a_name_with_brackets_is_a_name_where_there_is_such_a_file(tree) -> None
 )
 def test_lists(tree, name: str, text: str) -> None:
     (tree / "in" / name).write_bytes(text.encode())
-    assert clips_of([f"in/{name}"]) == ["in/b.mp4", "in/deep/d.MP4"]
+    assert clips_of([f"in/{name}"]) == here(["in/b.mp4", "in/deep/d.MP4"])
 
 
 def test_a_list_may_name_other_places_and_what_is_missing(tree) -> None:
     (tree / "in" / "list.txt").write_text(f"{tree / 'in' / 'a.wav'}\nmissing.mp4\nb, c.mp4\n")
     found = clips_of(["in/list.txt"])
-    assert found == [str(tree / "in" / "a.wav"), "in/missing.mp4", "in/b, c.mp4"]
+    assert found == here(["in/a.wav", "in/missing.mp4", "in/b, c.mp4"])
 
 
 def test_a_list_without_paths_says_which_columns_it_has(tree) -> None:
@@ -81,11 +101,9 @@ def test_a_list_without_paths_says_which_columns_it_has(tree) -> None:
 
 
 def test_each_once_in_the_order_in_which_they_are_named(tree) -> None:
-    assert clips_of(["in/b.mp4", "in", "in/a.wav"]) == [
-        "in/b.mp4",
-        *(p for p in ALL if p != "in/b.mp4"),
-    ]
-    assert clips_of(["missing.mp4", "in/b.mp4", "missing.mp4"]) == ["missing.mp4", "in/b.mp4"]
+    rest = [path for path in ALL if path != "in/b.mp4"]
+    assert clips_of(["in/b.mp4", "in", "in/a.wav"]) == here(["in/b.mp4", *rest])
+    assert clips_of(["missing.mp4", "in/b.mp4", "missing.mp4"]) == here(["missing.mp4", "in/b.mp4"])
 
 
 def test_an_empty_folder_is_nothing(tree) -> None:

@@ -1,6 +1,7 @@
 """What is done and what is left: every file once, whatever ended the work and whenever."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,7 @@ def test_those_that_failed_are_done_again_where_that_is_asked_for(tmp_path) -> N
     assert left == ["bad3.mp4", "bad10.mp4"]
     again.close()
     again = Work(out, HOW, LABELS)  # it goes on, also without being asked again
+    assert again.add(paths(12)) == 12
     assert again.done() == 10
     for chunk in list(again.missing()):
         good = [row("clip.mp4") | {"path": path} for path in chunk.paths]
@@ -157,12 +159,86 @@ def test_a_kill_between_the_table_and_the_folder_doubles_nothing(tmp_path, monke
         work.finish()
     assert len(table(out)) == 6
     assert work.folder.exists()
+    work.close()  # as the end of a process does
     again = Work(out, HOW, LABELS)
     assert again.add(paths(8)) == 8
     assert again.done() == 6
     do(again)
     again.finish()
     assert [each["path"] for each in table(out)] == paths(8)
+
+
+@pytest.mark.parametrize("step", range(9))
+def test_a_kill_at_any_step_of_the_end_loses_and_doubles_nothing(tmp_path, monkeypatch, step):
+    """Broken off after so many of the renamings, removals and closings of ``finish``."""
+    out = tmp_path / "out.parquet"
+    work = Work(out, HOW, LABELS)
+    work.add(paths(10))
+    do(work)
+    left = [step]
+
+    def counted(whole):
+        def call(*arguments, **choices):
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return whole(*arguments, **choices)
+
+        return call
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        for name in ("replace", "unlink", "rmdir"):
+            patched.setattr(Path, name, counted(getattr(Path, name)))
+        work.finish()
+    work.close()  # as the end of a process does
+    again = Work(out, HOW, LABELS)
+    assert again.add(paths(12)) == 12
+    do(again)
+    again.finish()
+    assert [each["path"] for each in table(out)] == paths(12)
+    assert [*tmp_path.iterdir()] == [out]
+
+
+def test_who_comes_while_another_ends_begins_anew(tmp_path, monkeypatch) -> None:
+    """Before the folder is gone nobody gets into it; afterwards there is a new one."""
+    out, seen = tmp_path / "out.parquet", []
+    work = Work(out, HOW, LABELS)
+    work.add(paths(4))
+    do(work)
+    clear = work._clear
+
+    def clearing() -> None:
+        with pytest.raises(BatchError, match="another process works on it"):
+            Work(out, HOW, LABELS)
+        clear()
+        seen.append(True)
+
+    monkeypatch.setattr(work, "_clear", clearing)
+    work.finish()
+    assert seen
+    again = Work(out, HOW, LABELS)
+    assert again.add(paths(6)) == 6
+    do(again)
+    again.finish()
+    assert [each["path"] for each in table(out)] == paths(6)
+
+
+def test_a_lock_of_a_file_that_is_gone_is_none(tmp_path, monkeypatch) -> None:
+    """Opened while its owner had it, locked after the owner has removed it."""
+    out = tmp_path / "out.parquet"
+    first = Work(out, HOW, LABELS)
+    lock = batch_work.fcntl.flock
+
+    def late(*arguments) -> None:
+        monkeypatch.setattr(batch_work.fcntl, "flock", lock)
+        first.finish()
+        lock(*arguments)
+
+    monkeypatch.setattr(batch_work.fcntl, "flock", late)
+    second = Work(out, HOW, LABELS)
+    with pytest.raises(BatchError, match="another process works on it"):
+        Work(out, HOW, LABELS)
+    second.finish()
 
 
 def test_rows_of_other_files_are_refused(tmp_path) -> None:
@@ -196,6 +272,7 @@ def test_what_no_batch_wrote_is_kept(tmp_path) -> None:
     with pytest.raises(BatchError, match="no batch wrote it"):
         Work(out, HOW, LABELS)
     assert out.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [out]
     out.write_bytes(b"text")
     with pytest.raises(BatchError, match="no batch wrote it"):
         Work(out, HOW, LABELS)

@@ -113,6 +113,9 @@ def of(head: object, rest: bytes = b"") -> bytes:
         of({"message": 1, "arrays": [{"dtype": "uint8", "shape": [2**62]}]}, bytes(40)),
         of({"message": 1, "arrays": [{"dtype": "uint8", "shape": [2.5]}]}, bytes(40)),
         of({"message": 1, "arrays": []}, b"more"),
+        of({"message": 1, "arrays": [{"dtype": "uint8", "shape": [2**70]}]}, bytes(40)),
+        of({"message": {"fields": []}, "arrays": []}),
+        of({"message": {"array": "x"}, "arrays": []}),
         struct.pack("<I", 200_000) + b"[" * 200_000,
     ],
 )

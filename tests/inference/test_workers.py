@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from claip_emo import EmotionRecognizer
+from claip_emo.inference import workers as module
 from claip_emo.inference.predictor import load_predictor
 from claip_emo.inference.reading_jobs import (
     WorkerLostError,
@@ -20,7 +23,8 @@ from claip_emo.inference.reading_jobs import (
     clip_job,
     timeline_job,
 )
-from claip_emo.inference.workers import Setup, Workers
+from claip_emo.inference.reading_setup import Setup
+from claip_emo.inference.workers import Workers
 from claip_emo.inference.workers_reader import WorkersReader
 from claip_emo.model.checkpoint_folder import packaged
 
@@ -145,6 +149,50 @@ def test_they_end_with_who_started_them(recognizer, both) -> None:
     assert all(map(gone, pids))
     with pytest.raises(WorkerLostError, match="were ended"):
         made.load(both, "av")
+
+
+def test_a_start_that_fails_costs_no_place(recognizer, both, monkeypatch) -> None:
+    """As when there are too many processes for a moment."""
+    made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 1, None), 1)
+    start = subprocess.Popen
+
+    def failing(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    made.load(both, "av")
+    monkeypatch.setattr(module.subprocess, "Popen", failing)
+    with made.borrowed() as worker:
+        worker.kill()
+    with pytest.raises(WorkerLostError, match=r"cannot start .*temporarily unavailable"):
+        made.load(both, "av")
+    monkeypatch.setattr(module.subprocess, "Popen", start)
+    assert made.load(both, "av").has_video
+    made.close()
+
+
+def test_tokens_are_not_passed_on(recognizer, both, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setenv("CLAIP_EMO_FACE_MODEL", "/of/this/process")
+    made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 1, None), 1)
+    (pid,) = made.pids
+    told = Path(f"/proc/{pid}/environ").read_bytes()
+    made.close()
+    assert b"secret" not in told
+    assert b"CLAIP_EMO_FACE_MODEL=/of/this/process" in told
+
+
+def test_one_that_is_busy_ends_when_its_parent_is_gone() -> None:
+    busy = (
+        "import os; from claip_emo.inference.reading_process import connected\n"
+        "connected([str(os.pipe()[0])])\nwhile True: pass"
+    )
+    parent = (
+        "import subprocess, sys, time\n"
+        f"print(subprocess.Popen([sys.executable, '-c', {busy!r}]).pid, flush=True)\n"
+        "time.sleep(4)"
+    )
+    done = subprocess.run([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    assert gone(int(done.stdout))
 
 
 def test_a_setup_that_fails_says_why(recognizer, both) -> None:

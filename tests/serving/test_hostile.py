@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import socket
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,12 +18,18 @@ import numpy as np
 import pytest
 from benchmarks.hostile import mutated
 
+from claip_emo.inference.reading_jobs import WorkerRefusedError, clip_job
+from claip_emo.inference.workers import Worker
+from claip_emo.media.clip import Clip
 from claip_emo.serving import uploads
+from claip_emo.serving.folder import Folder
+from claip_emo.serving.service import service
 
 from ..media.make_media import ramp, tone, write
 from ..processes import gone, is_there
 from .client import BOUNDARY, form, head, heard
 from .conftest import LIMITS, served
+from .test_sandbox import has_landlock
 
 FUZZED = 50  # a twentieth of what the whole trial has
 ALLOWED = {200, 400, 413, 415, 503, 504}
@@ -218,17 +225,73 @@ def test_too_many_at_once_are_told_to_come_again(client, server, both) -> None:
     assert client.post(both).status == 200
 
 
-def test_who_leaves_does_not_keep_a_process_busy(recognizer, tmp_path, both) -> None:
-    long = write(tmp_path / "long.mp4", ramp(475, 480, 640), tone(19.0))
-    limits = replace(LIMITS, workers=1, max_bytes=10**8)
-    with served(recognizer, limits) as (client, made, _):
+@pytest.mark.parametrize("route", ["/v1/predict", "/v1/timeline", "/page/look"])
+def test_who_leaves_does_not_keep_a_process_busy(recognizer, both, route) -> None:
+    with served(recognizer, replace(LIMITS, workers=1), page="A model.") as (client, made, _):
         (pid,) = made.pids
-        body = form(long.read_bytes(), {"window": "0.2", "hop": "0.1"})
+        os.kill(pid, signal.SIGSTOP)  # it would never be done
+        body = form(both.read_bytes())
         with client.raw() as connection:
-            connection.sendall(head(len(body), "timeline") + body)
-            time.sleep(1.0)
+            connection.sendall(head(len(body)).replace(b"/v1/predict", route.encode()) + body)
+            time.sleep(0.5)
         assert gone(pid, within_s=3)
         assert client.post(both).status == 200
+        assert [*made.folder.iterdir()] == []
+
+
+def test_what_is_no_answer_is_not_taken_from_a_process(recognizer, both, monkeypatch) -> None:
+    """A decoder that was taken over may say anything: it costs its own request, not the server."""
+    with served(recognizer, replace(LIMITS, workers=1)) as (client, _, _):
+        broken = Clip("a", None, None, (), (("x",),), 1.0)
+        for said, status in ((5, 503), ({"a": 1}, 503), (None, 503), (broken, 500)):
+            with monkeypatch.context() as patched:
+                patched.setattr(Worker, "ask", lambda *_, said=said: said)
+                assert client.post(both).status == status
+            assert client.post(both).status == 200
+
+
+def test_a_process_reads_the_upload_it_is_given_and_no_other(recognizer, both) -> None:
+    if not has_landlock():
+        pytest.skip("this kernel has no Landlock")
+    with served(recognizer) as (client, made, _):
+        assert client.post(both).status == 200
+        with made._decoding._workers.borrowed() as one, made._decoding._workers.borrowed() as other:
+            for box, status in (
+                (one.box, "read"),
+                (other.box, "refused"),
+                (made.folder, "refused"),
+            ):
+                path = box / "upload"
+                path.write_bytes(both.read_bytes())
+                try:
+                    found = "read" if one.ask(clip_job(path, "av")).has_video else "nothing"
+                except WorkerRefusedError:
+                    found = "refused"
+                path.unlink()
+                assert found == status
+
+
+def test_a_process_that_is_lost_while_it_starts_is_made_up_for(recognizer, both) -> None:
+    with service(recognizer, LIMITS) as made:
+        os.kill(made.pids[0], signal.SIGKILL)
+        until = time.monotonic() + 20
+        while not made.ready() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert made.ready()
+
+
+def test_what_a_killed_server_left_is_removed_and_others_folders_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    running, killed, foreign = Folder(), Folder(), tmp_path / "claip-emo-mine"
+    foreign.mkdir()
+    (killed.uploads / "upload").write_bytes(b"somebody's face")
+    os.close(killed._lock)  # as the end of a process does
+    new = Folder()
+    assert {*tmp_path.iterdir()} == {running.path, foreign, new.path}
+    assert new.path.stat().st_mode & 0o77 == 0
+    new.close()
+    running.close()
+    assert {*tmp_path.iterdir()} == {foreign}
 
 
 def test_many_at_once_are_scored_together_and_none_is_mixed_up(recognizer, tmp_path) -> None:

@@ -265,6 +265,12 @@ def test_nothing_of_gradio_is_open_but_what_draws_the_page(site) -> None:
         assert b"root:" not in answer.body
 
 
+def test_what_is_refused_is_counted_as_everything_else(site) -> None:
+    site.get("/gradio_api/info")
+    text = site.get("/metrics").body.decode()
+    assert 'claip_emo_requests_total{route="other",status="404"}' in text
+
+
 def test_examples_are_small_and_readable() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {each["name"] for each in EXAMPLES}
     assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 600_000

@@ -90,9 +90,21 @@ except PermissionError:
     print("denied")
 """
             done = inside(tmp_path, code)
-            if "connected" in done.stdout and os.uname().release < "6.7":
+            release = tuple(map(int, os.uname().release.split(".")[:2]))
+            if "connected" in done.stdout and release < (6, 7):
                 pytest.skip("this kernel's Landlock knows no network")
             assert done.stdout.split() == ["denied"], done.stderr
+
+    def test_no_other_process_can_be_signalled(self, tmp_path) -> None:
+        code = """
+try:
+    os.kill(os.getppid(), 0); print("signalled")
+except PermissionError:
+    print("denied")
+"""
+        if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 12):
+            pytest.skip("this kernel's Landlock knows no signals")
+        assert inside(tmp_path, code).stdout.split() == ["denied"]
 
     def test_it_lasts(self, tmp_path) -> None:
         """What was given up cannot be taken back, neither here nor in a child."""

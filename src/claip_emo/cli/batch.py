@@ -92,7 +92,7 @@ def batch(
         ),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Do those again that failed before.")
+        bool, typer.Option("--retry-failed", help="Do those of a finished table again that failed.")
     ] = False,
     modality: Annotated[
         ModalityOption, typer.Option("--modality", help="Use face and voice, or one of them.")

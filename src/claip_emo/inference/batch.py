@@ -12,20 +12,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 from claip_emo.inference.abstention import AbstainChoice
 from claip_emo.inference.batch_table import outcomes, row_of
 from claip_emo.inference.batch_work import Chunk, Work
 from claip_emo.inference.reader import ModalityChoice, Reader
+from claip_emo.inference.reading_setup import Setup
 from claip_emo.inference.recognizer import BATCH_SIZE, EmotionRecognizer
-from claip_emo.inference.workers import Setup, Workers
+from claip_emo.inference.workers import Workers
 from claip_emo.inference.workers_reader import WorkersReader
+from claip_emo.media.faces import YuNet
 from claip_emo.media.spec import DetectorKind
 from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.folded import FoldedConfig
 
-EngineName = Literal["local", "ray"]
 Rows = list[dict[str, Any]]
 READ_AT_ONCE = 2**20  # bytes of a file that is hashed
 
@@ -70,9 +71,24 @@ class Choices:
     def how(self) -> dict[str, Any]:
         """Return what the rows follow from; how fast they come does not."""
         chosen = asdict(self)
-        for name in ("folder", "face_model", "device", "batch_size", "workers", "timeout_s"):
+        for name in ("folder", "face_detector", "face_model", "device", "batch_size", "workers",
+                     "timeout_s"):  # fmt: skip
             del chosen[name]
-        return chosen | {"model": digest(Path(self.folder))}
+        detector = self.reader().detector
+        found = "none" if detector is None else detector.name
+        if isinstance(detector, YuNet):
+            found += f" {hashlib.sha256(detector.model_file.read_bytes()).hexdigest()}"
+        return chosen | {"model": digest(Path(self.folder)), "face detector": found}
+
+    def reader(self) -> Reader:
+        """Return what reads files for the model.
+
+        Raises:
+            FaceModelError: if the detector's model file is missing or broken.
+        """
+        return Reader.of_checkpoint(
+            Path(self.folder), face_detector=self.face_detector, face_model=self.face_model
+        )
 
     def labels(self) -> tuple[str, ...]:
         """Return the classes of the model, which is not loaded for that."""
@@ -107,11 +123,7 @@ class ChunkRecognizer:
             ValueError: if it does not compute so.
         """
         self._choices = choices
-        reader = Reader.of_checkpoint(
-            Path(choices.folder),
-            face_detector=choices.face_detector,
-            face_model=choices.face_model,
-        )
+        reader = choices.reader()
         self._recognizer = EmotionRecognizer.from_pretrained(
             choices.folder,
             device=choices.device,

@@ -19,7 +19,7 @@ class InputError(ValueError):
 
 
 def clips_of(inputs: Iterable[str]) -> list[str]:
-    """Return one path per clip, each once, in the order in which they are named.
+    """Return one absolute path per clip, each once, in the order in which they are named.
 
     A folder stands for all clips in it and in its folders, sorted; a folder with images (and a
     sound file) is one clip. A pattern (``*``, ``?``, ``[...]``, ``**``) stands for what it matches.
@@ -32,7 +32,7 @@ def clips_of(inputs: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for given in inputs:
-        found.update(dict.fromkeys(_clips(given)))
+        found.update(dict.fromkeys(map(os.path.abspath, _clips(given))))
     return list(found)
 
 
@@ -46,8 +46,10 @@ def _clips(given: str) -> Iterator[str]:
         matched = sorted(glob.glob(given, recursive=True))
         if not matched:
             raise InputError(f"{given}: no file has such a name.")
-        for path in matched:
-            yield from _clips(path)
+        of_lists = Path(given).suffix.lower() in LISTS
+        for path in matched:  # a README.txt among clips is no list
+            if of_lists or Path(path).suffix.lower() not in LISTS:
+                yield from _clips(path)
     else:
         yield given
 

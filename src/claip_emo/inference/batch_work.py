@@ -12,6 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,14 +70,15 @@ class Work:
         self.out, self.columns = out, schema(labels)
         self.folder = out.with_name(f"{out.name}.work")
         self._how = dict(how)
-        former = _about(out)
-        if former is not None:
-            self._refuse_another(former["how"], out)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.folder / LOCK)
+        self._lock = _locked(self.folder)
         try:
+            former = _about(out)  # judged when nobody else can change it
+            if former is not None:
+                self._refuse_another(former["how"], out)
             self._id = self._begun(None if former is None else former["work"])
         except BaseException:
+            if [*self.folder.iterdir()] == [self.folder / LOCK]:  # it was made for nothing
+                self._leave()
             self.close()
             raise
 
@@ -103,10 +105,11 @@ class Work:
         waiting, table = self._waiting(), self._in_table(again)
         named = dict.fromkeys(paths)
         new = [path for path in named if path not in waiting and text(path) not in table]
+        everything = {*map(text, waiting), *map(text, new), *self._in_table(again=False)}
         if new:
             number = len(self._lists()) + 1
             write_text(self.folder / f"files-{number:04}.json", json.dumps(new))
-        return len(waiting) + len(new) + len(table)
+        return len(everything)
 
     def done(self) -> int:
         """Return how many files are done, with those that are in the table."""
@@ -142,10 +145,15 @@ class Work:
                 self.out,
             )
             sync(self.out.absolute().parent)
-        self.close()
         self._clear()
+        self._leave()
+        self.close()
+
+    def _leave(self) -> None:
+        """Remove the folder, which is empty, while nobody else can get into it."""
         (self.folder / LOCK).unlink(missing_ok=True)
-        self.folder.rmdir()
+        with suppress(OSError):  # somebody has begun in it since
+            self.folder.rmdir()
 
     def close(self) -> None:
         """Let others go on."""
@@ -225,14 +233,27 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _locked(path: Path) -> int | None:
-    """Return a lock that ends with the process."""
-    if fcntl is None:
-        return None
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+def _locked(folder: Path) -> int | None:
+    """Make a folder, and return a lock of it that ends with the process.
+
+    Whoever had it may have removed the folder since it was opened: then it is made anew.
+    """
+    path = folder / LOCK
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            os.close(descriptor)
+            raise BatchError(f"{folder}: another process works on it.") from error
         os.close(descriptor)
-        raise BatchError(f"{path.parent}: another process works on it.") from error
-    return descriptor

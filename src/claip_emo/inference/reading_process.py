@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.connection import Connection
@@ -27,6 +29,8 @@ from claip_emo.media.clip import Clip
 from claip_emo.model.description import Described
 from claip_emo.model.processor_settings import ProcessorSettings
 from claip_emo.model.scoring import NO_FRAMES, Array
+
+LOOKS_EVERY_S = 1.0  # whether its parent is there
 
 Message = Mapping[str, Any]
 Guard = Callable[[Message], AbstractContextManager[None]]
@@ -154,7 +158,15 @@ class _Model:
 def connected(arguments: Sequence[str]) -> Connection:
     """Return the connection whose descriptor is the only argument."""
     keep_freed_memory()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     return Connection(int(arguments[0]))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, also in the middle of a file."""
+    while os.getppid() == parent:
+        time.sleep(LOOKS_EVERY_S)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -82,9 +82,9 @@ def unpack(data: bytes) -> Any:
         if end != len(data):
             raise WireError(f"A message of {len(data)} bytes tells of {end}.")
         return _made(head["message"], arrays)
-    except (KeyError, TypeError, ValueError, IndexError, struct.error, RecursionError) as error:
-        if isinstance(error, WireError):
-            raise
+    except WireError:
+        raise
+    except Exception as error:  # whatever its sender made of it
         raise WireError(f"This is no message ({type(error).__name__}: {error}).") from error
 
 

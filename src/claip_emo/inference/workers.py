@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from claip_emo.inference.predictor import Predictor
-from claip_emo.inference.reader import FRAMES_AHEAD, Reader
 from claip_emo.inference.reading_jobs import (
     WorkerLostError,
     WorkerRefusedError,
@@ -25,6 +25,7 @@ from claip_emo.inference.reading_jobs import (
     clip_job,
     unexpected,
 )
+from claip_emo.inference.reading_setup import Setup, environment
 from claip_emo.inference.wire import WireError, pack, unpack
 from claip_emo.media.clip import Clip
 from claip_emo.model.description import Modality
@@ -32,51 +33,6 @@ from claip_emo.model.description import Modality
 READING = "claip_emo.inference.reading_process"
 LARGEST_MESSAGE = 2**30  # bytes
 STARTS_WITHIN_S = 60.0
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """How processes read.
-
-    Attributes:
-        settings: what the towers want to see.
-        reads: the modality of the model.
-        face_detector: what finds faces.
-        face_model: YuNet's model file.
-        frames_ahead: decoded while faces are sought in those before; 0: several read at once.
-        config: of the model, what scores of timelines follow from.
-        widths: of its towers.
-        limits: what ``begin`` of the process makes of them.
-    """
-
-    settings: Mapping[str, Any]
-    reads: Modality
-    face_detector: str
-    face_model: str | None
-    frames_ahead: int
-    config: Mapping[str, Any]
-    widths: Mapping[str, int]
-    limits: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, predictor: Predictor, reader: Reader, count: int, limits: Mapping[str, Any] | None
-    ) -> Setup:
-        """Describe how files are read for a model by so many processes."""
-        config = predictor.config
-        told = ("labels", "modality", "num_frames", "temperature", "logit_shift", "abstain_below")
-        model = reader.face_model
-        return cls(
-            settings=asdict(reader.settings),
-            reads=reader.reads,
-            face_detector=reader.detector.name if reader.detector is not None else "none",
-            face_model=str(model.absolute()) if model is not None else None,
-            frames_ahead=FRAMES_AHEAD if count == 1 else 0,
-            config={name: getattr(config, name) for name in told},
-            widths=dict(predictor.widths),
-            limits=limits or {},
-        )
 
 
 class Worker:
@@ -85,25 +41,48 @@ class Worker:
     Args:
         setup: how it reads.
         module: what runs in it.
+        box: a folder of its own, the only one that it may read; None: it may read any.
+
+    Attributes:
+        box: that folder.
     """
 
-    def __init__(self, setup: Setup, module: str = READING):
-        """Start it."""
+    def __init__(self, setup: Setup, module: str = READING, box: Path | None = None):
+        """Start it.
+
+        Raises:
+            WorkerLostError: if it cannot be started.
+        """
+        self.box = box
+        self._starting, self._there = threading.Lock(), False
+        self._late = self._over = False
+        own = {} if box is None else {"folder": str(box)}
+        told = pack(asdict(replace(setup, limits={**setup.limits, **own})))
         ours, theirs = socket.socketpair()
+        self._connection = Connection(ours.detach())
+        try:
+            self._process = self._started(theirs, module)
+        except OSError as error:
+            self._connection.close()
+            raise WorkerLostError(f"a process that reads files cannot start ({error})") from error
+        try:
+            self._connection.send_bytes(told)
+        except OSError as error:
+            self.close()
+            raise WorkerLostError(f"a process that reads files cannot start ({error})") from error
+
+    @staticmethod
+    def _started(theirs: socket.socket, module: str) -> subprocess.Popen[bytes]:
         with theirs:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=None if os.environ.get("CLAIP_EMO_DEBUG") else subprocess.DEVNULL,
-                env={**os.environ, **ONE_THREAD},
+                env=environment(),
                 start_new_session=True,  # an interrupt of the terminal is the parent's business
             )
-        self._connection = Connection(ours.detach())
-        self._connection.send_bytes(pack(asdict(setup)))
-        self._starting, self._there = threading.Lock(), False
-        self._late = self._over = False
 
     @property
     def pid(self) -> int:
@@ -179,6 +158,8 @@ class Worker:
         self.kill()
         self._connection.close()
         self._process.wait()
+        if self.box is not None:
+            shutil.rmtree(self.box, ignore_errors=True)
 
     def _send(self, message: Any) -> None:
         try:
@@ -232,11 +213,16 @@ class Workers:
         setup: how they read.
         count: of them.
         module: what runs in them.
+        boxes: folder in which each has one of its own; None: they may read any file.
     """
 
-    def __init__(self, setup: Setup, count: int, module: str = READING):
-        """Start them."""
-        self.count, self._setup, self._module = count, setup, module
+    def __init__(self, setup: Setup, count: int, module: str = READING, boxes: Path | None = None):
+        """Start them.
+
+        Raises:
+            WorkerLostError: if they cannot be started.
+        """
+        self.count, self._setup, self._module, self._boxes = count, setup, module, boxes
         self._free: queue.LifoQueue[Worker] = queue.LifoQueue()  # those used last are warm
         self._lock, self._closed = threading.Lock(), False
         self._all: set[Worker] = set()
@@ -256,10 +242,13 @@ class Workers:
                 worker = self._replaced(worker)
             yield worker
         finally:
-            with suppress(WorkerLostError):  # they are closed: who comes next is told so
+            try:
                 if not worker.usable:  # started now rather than when it is needed
                     worker = self._replaced(worker)
-            self._free.put(worker)
+            except WorkerLostError:
+                pass  # they are closed, or there is no room for one: who comes next tries again
+            finally:
+                self._free.put(worker)
 
     @property
     def pids(self) -> list[int]:
@@ -268,14 +257,12 @@ class Workers:
             return [worker.pid for worker in self._all]
 
     def wait(self) -> None:
-        """Return when all of them are there.
+        """Return when one of them is there.
 
         Raises:
-            WorkerLostError: if one cannot start.
+            WorkerLostError: if it cannot start.
         """
-        with self._lock:
-            every = list(self._all)
-        for worker in every:
+        with self.borrowed() as worker:
             worker.wait()
 
     def load(
@@ -306,7 +293,8 @@ class Workers:
         with self._lock:
             if self._closed:
                 raise WorkerLostError("the processes that read files were ended")
-            worker = Worker(self._setup, self._module)
+            box = None if self._boxes is None else Path(tempfile.mkdtemp(dir=self._boxes))
+            worker = Worker(self._setup, self._module, box)
             self._all.add(worker)
             return worker
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Collection
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -59,7 +59,8 @@ def _add_files(app: FastAPI, service: Service, api_key: str | None) -> None:
         """Say which emotion a file shows."""
         async with upload_of(service, request, api_key, ("modality",)) as upload:
             modality = _modality(upload)
-            row = (await service.predict(upload.path, modality)).to_dict()
+            found = await while_there(request, service.predict(upload.path, modality))
+            row = found.to_dict()
             del row["path"]
             return JSONResponse(row)
 
@@ -73,7 +74,7 @@ def _add_files(app: FastAPI, service: Service, api_key: str | None) -> None:
                 check_windows(window_s, hop_s, faces)
             except ValueError as error:
                 raise ProblemError("wrong_parameters", str(error)) from error
-            found = await _while_there(
+            found = await while_there(
                 request,
                 service.timeline(
                     upload.path, _modality(upload), window_s=window_s, hop_s=hop_s, faces=faces
@@ -190,19 +191,24 @@ def _number(upload: Upload, name: str, default: float) -> float:
         raise ProblemError("wrong_parameters", f"{name} is a number of seconds.") from None
 
 
-async def _while_there(request: Request, work: Awaitable[Found]) -> Found:
-    """Do something for as long as somebody waits for it."""
+async def while_there(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
+    """Do something for as long as somebody waits for it.
+
+    Raises:
+        ProblemError: if nobody does any more.
+    """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            task.cancel()
-        return await task
-    except asyncio.CancelledError:
-        raise ProblemError("bad_upload", "Nobody waits for the answer.") from None
+            raise ProblemError("bad_upload", "Nobody waits for the answer.")
+        return task.result()
     finally:
         gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))  # its file is let go of before it is removed
 
 
 async def _disconnected(request: Request) -> None:

@@ -1,6 +1,7 @@
-"""Landlock: from now on this process opens no file but those that it names, and no connection.
+"""Landlock: from now on this process reads only what it names, and writes nothing.
 
-Source: https://docs.kernel.org/userspace-api/landlock.html (Linux 5.13; the network since 6.7).
+Since Linux 6.7 it opens no TCP connection either, and since 6.12 it signals no other process.
+Source: https://docs.kernel.org/userspace-api/landlock.html (Linux 5.13).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ VERSION, PATH_BENEATH, NO_NEW_PRIVS = 1, 1, 38
 EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
 # Of the files, the rights that each version of the interface knows.
 FILE_RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
-NETWORK_SINCE, BIND_AND_CONNECT = 4, 0b11
+NETWORK_SINCE, BIND_AND_CONNECT = 4, 0b11  # of TCP
+SCOPED_SINCE, SOCKETS_AND_SIGNALS = 6, 0b11  # to processes that are not confined alike
 
 
 def confine(readable: Iterable[str]) -> bool:
@@ -36,7 +38,9 @@ def confine(readable: Iterable[str]) -> bool:
         return False
     files = FILE_RIGHTS[max(known for known in FILE_RIGHTS if known <= version)]
     network = BIND_AND_CONNECT if version >= NETWORK_SINCE else 0
-    about = struct.pack("=QQ", files, network)[: 16 if network else 8]
+    scoped = SOCKETS_AND_SIGNALS if version >= SCOPED_SINCE else 0
+    size = 24 if scoped else 16 if network else 8  # older kernels know less of it
+    about = struct.pack("=QQQ", files, network, scoped)[:size]
     rules = libc.syscall(CREATE_RULESET, about, len(about), 0)
     if rules < 0:
         return False

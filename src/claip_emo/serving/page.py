@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI, Request
+from starlette.middleware import Middleware
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from claip_emo.inference.abstention import UNCERTAIN
 from claip_emo.inference.colours import colours_of
+from claip_emo.inference.reader import ModalityChoice
+from claip_emo.inference.result import EmotionResult
 from claip_emo.inference.timeline_files import WriteCsv, WriteJson, WriteVtt
 from claip_emo.inference.timeline_result import Timeline, TimelinePerson
-from claip_emo.serving.api import USE, describe, upload_of
+from claip_emo.serving.api import USE, describe, upload_of, while_there
 from claip_emo.serving.problems import ProblemError
 from claip_emo.serving.service import Service
 
@@ -38,6 +42,7 @@ OURS = ("/v1/", "/page/", "/healthz", "/readyz", "/metrics", "/docs", "/redoc", 
 DRAWS = ("/assets/", "/static/", "/svelte/", "/theme.css", "/config", "/favicon.ico",
          "/manifest.json", "/robots.txt", "/gradio_api/startup-events", "/gradio_api/heartbeat/",
          "/gradio_api/app_id")  # fmt: skip
+Rows = Mapping[ModalityChoice, EmotionResult]
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
@@ -51,7 +56,7 @@ def add_page(app: FastAPI, service: Service, api_key: str | None, model: str) ->
         model: which one answers, in a sentence.
     """
     _add_routes(app, service, api_key)
-    app.add_middleware(Guard)
+    app.user_middleware.append(Middleware(Guard))  # inside the log, which tells of what it refuses
     described = describe(service)
     labels = service.recognizer.labels.names
     settings = {
@@ -93,10 +98,7 @@ def _add_routes(app: FastAPI, service: Service, api_key: str | None) -> None:
     async def look(request: Request) -> Response:
         """Say all that the page shows of a file."""
         async with upload_of(service, request, api_key, ()) as upload:
-            rows = await service.apart(upload.path)
-            timeline = await service.timeline(
-                upload.path, "av", window_s=2.0, hop_s=HOP_S, faces="all"
-            )
+            rows, timeline = await while_there(request, _looked(service, upload.path))
         return JSONResponse(
             {
                 "label": rows["av"].label,
@@ -115,6 +117,12 @@ def _add_routes(app: FastAPI, service: Service, api_key: str | None) -> None:
 
     app.add_api_route("/page/look", look, methods=["POST"], include_in_schema=False)
     app.add_api_route("/page/examples/{name}", example, include_in_schema=False)
+
+
+async def _looked(service: Service, path: Path) -> tuple[Rows, Timeline]:
+    rows = await service.apart(path)
+    timeline = await service.timeline(path, "av", window_s=2.0, hop_s=HOP_S, faces="all")
+    return rows, timeline
 
 
 def shown(timeline: Timeline) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 ``python -m claip_emo.serving.sandbox FD`` is such a process.
 
 Such a process has a limit of memory, of processor time for each file, and of open files; it writes
-no file and, where the kernel has Landlock, reads none but uploads and what Python itself needs, and
-opens no connection. A hostile file ends it, never the server.
+no file and, where the kernel has Landlock, reads none but the upload that it is given and what
+Python itself needs, and opens no TCP connection. A hostile file ends it, never the server.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ Tell = Callable[[int], None]
 @dataclass(slots=True)
 class _Asked:
     clip: Clip
+    frames: int
     modality: ModalityChoice
     answer: Future[EmotionResult]
 
@@ -51,7 +52,8 @@ class Scoring:
 
     def score(self, clip: Clip, modality: ModalityChoice) -> Future[EmotionResult]:
         """Score a clip; a row with its error where it cannot be scored."""
-        asked = _Asked(clip, modality, Future())
+        num_frames = self._recognizer.predictor.settings.num_frames
+        asked = _Asked(clip, work(clip, num_frames), modality, Future())
         self._waiting.put(asked)
         return asked.answer
 
@@ -79,7 +81,7 @@ class Scoring:
 
     def _gathered(self, first: _Asked) -> tuple[list[_Asked], list[_Asked | _Call | None]]:
         """Return what waits and is scored with a first clip, and what was taken and is not."""
-        batch, frames = [first], self._work(first)
+        batch, frames = [first], first.frames
         while True:
             try:
                 after = self._waiting.get_nowait()
@@ -87,15 +89,15 @@ class Scoring:
                 return batch, []
             if not isinstance(after, _Asked) or after.modality != first.modality:
                 return batch, [after]
-            frames += self._work(after)
+            frames += after.frames
             if frames > self._most:
                 return batch, [after]
             batch.append(after)
 
-    def _work(self, asked: _Asked) -> int:
-        return work(asked.clip, self._recognizer.predictor.settings.num_frames)
-
     def _score(self, batch: list[_Asked]) -> None:
+        batch = [one for one in batch if one.answer.set_running_or_notify_cancel()]
+        if not batch:
+            return  # nobody waits for them any more
         self._tell(len(batch))
         try:
             rows = self._recognizer.recognize_all([one.clip for one in batch], batch[0].modality)
@@ -108,6 +110,8 @@ class Scoring:
 
 
 def _answer(answer: Future[Any], function: Callable[[], Any]) -> None:
+    if not answer.set_running_or_notify_cancel():
+        return
     try:
         answer.set_result(function())
     except BaseException as error:
