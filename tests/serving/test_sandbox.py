@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from claip_emo.media.container import MediaError
+from claip_emo.serving import landlock
+from claip_emo.serving.decoding import warn_without_landlock
 from claip_emo.serving.kinds import HEAD_BYTES, is_media
-from claip_emo.serving.landlock import confine
+from claip_emo.serving.landlock import confine, version
 from claip_emo.serving.sandbox import TooLargeError, look_first
 
 from ..media.make_media import ramp, tone, write
@@ -193,7 +195,17 @@ def test_a_header_that_lies_is_found_out(tmp_path) -> None:
 
 def test_where_there_is_no_landlock_it_says_so(monkeypatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
+    assert version() == 0
     assert confine(["/"]) is False
+
+
+@pytest.mark.parametrize(("offered", "warns"), [(0, True), (-1, True), (1, False)])
+def test_a_server_without_landlock_says_what_that_means(
+    monkeypatch, caplog, offered: int, warns: bool
+) -> None:
+    monkeypatch.setattr(landlock, "version", lambda: offered)
+    warn_without_landlock()
+    assert (["no Landlock" in each.message for each in caplog.records] == [True]) is warns
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from claip_emo.inference.reading_jobs import WorkerLostError, WorkerRefusedError
 from claip_emo.inference.reading_setup import Setup
 from claip_emo.inference.recognizer import EmotionRecognizer
 from claip_emo.inference.workers import Worker, Workers
+from claip_emo.serving import landlock
 from claip_emo.serving.limits import Limits
 from claip_emo.serving.metrics import Metrics
 from claip_emo.serving.problems import ProblemError
@@ -54,6 +55,7 @@ class Decoding:
             WorkerLostError: if they cannot be started.
         """
         self.started, self._closed, self._metrics = False, threading.Event(), metrics
+        warn_without_landlock()
         setup = Setup.of(recognizer.predictor, recognizer.reader, limits.workers, asdict(limits))
         self._workers = Workers(setup, limits.workers, MODULE, boxes)
         self._threads = ThreadPoolExecutor(limits.workers, "claip-emo-upload")
@@ -145,6 +147,16 @@ def _in_its_box(worker: Worker, path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):  # the process was lost, and its box with it
             inside.rename(path)
+
+
+def warn_without_landlock() -> None:
+    """Say so where processes cannot give up other files than the upload."""
+    if landlock.version() < 1:
+        logger.warning(
+            "This kernel offers no Landlock: a process that decodes uploads may read what the "
+            "server's user may. Linux 5.13 or newer with landlock among the modules in "
+            "/sys/kernel/security/lsm has it."
+        )
 
 
 def told(words: str, path: Path) -> str:

@@ -21,6 +21,13 @@ NETWORK_SINCE, BIND_AND_CONNECT = 4, 0b11  # of TCP
 SCOPED_SINCE, SOCKETS_AND_SIGNALS = 6, 0b11  # to processes that are not confined alike
 
 
+def version() -> int:
+    """Return which version of the interface the kernel has; 0 or less where it has none."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    return int(ctypes.CDLL(None).syscall(CREATE_RULESET, None, 0, VERSION))
+
+
 def confine(readable: Iterable[str]) -> bool:
     """Let this process, from now on, only read, and only below some folders.
 
@@ -30,15 +37,13 @@ def confine(readable: Iterable[str]) -> bool:
     Returns:
         Whether the kernel does that.
     """
-    if not sys.platform.startswith("linux"):
+    offered = version()
+    if offered < 1:
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(CREATE_RULESET, None, 0, VERSION)
-    if version < 1:
-        return False
-    files = FILE_RIGHTS[max(known for known in FILE_RIGHTS if known <= version)]
-    network = BIND_AND_CONNECT if version >= NETWORK_SINCE else 0
-    scoped = SOCKETS_AND_SIGNALS if version >= SCOPED_SINCE else 0
+    files = FILE_RIGHTS[max(known for known in FILE_RIGHTS if known <= offered)]
+    network = BIND_AND_CONNECT if offered >= NETWORK_SINCE else 0
+    scoped = SOCKETS_AND_SIGNALS if offered >= SCOPED_SINCE else 0
     size = 24 if scoped else 16 if network else 8  # older kernels know less of it
     about = struct.pack("=QQQ", files, network, scoped)[:size]
     rules = libc.syscall(CREATE_RULESET, about, len(about), 0)
