@@ -201,11 +201,14 @@ def check_size(pixels: Tensor, config: CLIPVisionConfig) -> None:
 def in_pieces(
     encode: Callable[[Tensor], Tensor], pixels: Tensor, config: CLIPVisionConfig, dtype: torch.dtype
 ) -> Tensor:
-    """Encode frames, on the CPU as many at a time as keep the widest activation in the cache."""
+    """Encode frames, on the CPU as many at a time as keep the widest activation in the cache.
+
+    Tensors that have only a shape, as a dry run has them, are not divided.
+    """
     tokens = (config.image_size // config.patch_size) ** 2 + 1
     each = tokens * config.intermediate_size * dtype.itemsize
     few = max(1, CACHE_BYTES // each)
-    if pixels.device.type != "cpu" or len(pixels) <= few:
+    if pixels.device.type != "cpu" or len(pixels) <= few or type(pixels) is not Tensor:
         return encode(pixels)
     pieces = -(-len(pixels) // few)
     return torch.cat([encode(part) for part in pixels.tensor_split(pieces)])
