@@ -30,7 +30,7 @@ demo: $(READY)
 	$(BIN)/claip-emo demo --out runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

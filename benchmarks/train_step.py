@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +112,22 @@ class Worker:
 
 def work(way: str, backbone: str, folder: Path) -> None:
     """Build a model, then take a step for each line on stdin; answer in JSON, a line each."""
+    for answer in answers(way, backbone, folder, sys.stdin):
+        print(json.dumps(answer), flush=True)
+
+
+def answers(
+    way: str, backbone: str, folder: Path, asked: Iterable[str]
+) -> Generator[dict[str, Any], None, None]:
+    """Build a model and yield what is to be known of it; then take a step for each time asked."""
     step, precision = {"released": _released_step, "ours": _our_step}[way](backbone, folder)
     built = forget_peak()
-    print(json.dumps({"precision": precision, "built_mib": built}), flush=True)
-    for _ in sys.stdin:
+    yield {"precision": precision, "built_mib": built}
+    for _ in asked:
         begin = time.perf_counter()
         step()
         seconds = time.perf_counter() - begin
-        peak = memory_mib("VmHWM") - built
-        print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
+        yield {"seconds": seconds, "peak_mib": memory_mib("VmHWM") - built}
 
 
 Step = Callable[[], object]

@@ -42,6 +42,21 @@ class Done:
 
 
 @pytest.fixture
+def plain_figures(monkeypatch):
+    """Leave the drawing out of reports, half of the time of a small run: others look at it."""
+    from matplotlib.figure import Figure
+
+    whole = Figure.savefig
+
+    def save(self, file, *rest, **choices):
+        if choices.get("format") != "svg":
+            return whole(self, file, *rest, **choices)
+        return file.write('<svg width="1pt" height="1pt"></svg>')
+
+    monkeypatch.setattr(Figure, "savefig", save)
+
+
+@pytest.fixture
 def command(monkeypatch, capfd):
     """Run the command in this process: libraries are imported once for all the tests."""
     from claip_emo.cli.main import main

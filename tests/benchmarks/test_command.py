@@ -22,6 +22,7 @@ from benchmarks import (
     scaling,
     serving,
     timeline,
+    train_step,
 )
 from claip_emo.cli.main import app
 
@@ -45,6 +46,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(prepare, "CONSTRUCTED", Path("nowhere"))
     monkeypatch.setattr(prepare, "_timed", _claip_emo)
     monkeypatch.setattr(export, "CONSTRUCTED", Path("nowhere"))
+    monkeypatch.setattr(train_step, "Worker", Inside)
     for name, value in {
         "QUICK_FILES": 6,
         "KILLS": 1,
@@ -66,6 +68,20 @@ def _claip_emo(command: list[str]) -> tuple[dict, float]:
     with redirect_stdout(printed):
         app(command[command.index("prepare") :], standalone_mode=False)
     return json.loads(printed.getvalue()), 1.0
+
+
+class Inside:
+    """What takes training steps, in this process."""
+
+    def __init__(self, way: str, backbone: str, folder: Path) -> None:
+        self._answers = train_step.answers(way, backbone, folder, ["step"] * 9)
+        self.about = next(self._answers)
+
+    def step(self) -> dict[str, float]:
+        return next(self._answers)
+
+    def close(self) -> None:
+        self._answers.close()
 
 
 def _in_this_process(what: str, where: str, backbone: str, *count: str) -> dict:

@@ -9,6 +9,8 @@ from claip_emo.evaluation.predictions import Predictions
 
 from ..corpora.trees import make_tree
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
+
 SMALL = (
     "--backbone", "tiny", "--device", "cpu", "--set", "train.epochs=1", "--set",
     "train.warmup_epochs=0", "--set", "train.batch_size=4", "--set", "data.workers=0", "--set",

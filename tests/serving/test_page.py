@@ -231,22 +231,30 @@ def test_a_server_with_a_key_asks_for_it(browser, opened, recognizer) -> None:
 
 
 @pytest.mark.parametrize("kind", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_accessible_and_fits(opened, kind, scheme, tmp_path) -> None:
-    page = opened(kind, scheme)
+def test_it_is_accessible_and_fits(opened, kind, tmp_path) -> None:
+    page = opened(kind)
     for step in ("empty", "full"):
         if step == "full":
             drop(page, "two-people.mp4")
             looked(page)
-        wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert wide <= 0
-        found = Axe().run(page).response["violations"]
-        serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert serious == [], json.dumps(serious, indent=1)[:3000]
-        page.screenshot(path=tmp_path / f"{kind}-{scheme}-{step}.png", full_page=True)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0
+            found = Axe().run(page).response["violations"]
+            serious = [one for one in found if one["impact"] in ("serious", "critical")]
+            assert serious == [], json.dumps(serious, indent=1)[:3000]
+            page.screenshot(path=tmp_path / f"{kind}-{scheme}-{step}.png", full_page=True)
+            ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            parts = [float(part) for part in ground[ground.index("(") + 1 : -1].split(",")[:3]]
+            assert (sum(parts) < 300) == (scheme == "dark")
+
+
+def test_in_the_dark_it_is_dark_from_the_first(opened) -> None:
+    page = opened("phone", "dark")
+    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    parts = [float(part) for part in ground[ground.index("(") + 1 : -1].split(",")[:3]]
-    assert (sum(parts) < 300) == (scheme == "dark")
+    assert sum(map(float, ground[ground.index("(") + 1 : -1].split(",")[:3])) < 300
 
 
 def test_nothing_of_gradio_is_open_but_what_draws_the_page(site) -> None:

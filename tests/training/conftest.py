@@ -23,6 +23,11 @@ def clips(tmp_path_factory) -> Path:
     )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _quickly(plain_figures) -> None:
+    """Runs are trained by the dozen here."""
+
+
 @pytest.fixture
 def quiet() -> Console:
     return Console(file=io.StringIO())

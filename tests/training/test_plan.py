@@ -49,8 +49,8 @@ def test_the_full_size_is_counted_without_its_weights(clips) -> None:
 
 def test_the_memory_follows_batch_precision_and_checkpointing(clips) -> None:
     def activations(*changes: str) -> float:
-        recipe = load_recipe("csv", [f"data.root={clips}", "train.batch_size=2", *changes])
-        return plan(recipe)["memory_gib"]["activations"]
+        told = [f"data.root={clips}", "model.modality=v", "train.batch_size=2", *changes]
+        return plan(load_recipe("csv", told))["memory_gib"]["activations"]
 
     plain = activations()
     assert activations("train.batch_size=4") == pytest.approx(2 * plain, rel=0.05)

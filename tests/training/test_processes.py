@@ -21,7 +21,8 @@ from .conftest import described, small
 
 # Imports everything once and forks: each command in two processes, with what torchrun tells them.
 TWICE = """
-import json, os, socket, sys
+import gc, json, os, socket, sys
+gc.disable()
 import claip_emo.evaluation.evaluate, claip_emo.training.fit
 from claip_emo.cli.main import main
 

@@ -57,51 +57,45 @@ def weights(out: Path) -> dict[str, bytes]:
     }
 
 
+def validations(out: Path) -> int:
+    return (out / "history.jsonl").read_text().count("validation")
+
+
 def losses(out: Path) -> list[tuple[str, int, float]]:
     rows = [json.loads(line) for line in (out / "history.jsonl").open()]
     return [(row["event"], row["step"], row["loss"]) for row in rows]
 
 
-@pytest.fixture(scope="module")
-def killed(clips, tmp_path_factory) -> dict[tuple, tuple[dict, Path]]:
-    """For each of KILLS, the recipe and the folder of the run that was killed."""
-    folder = tmp_path_factory.mktemp("killed")
-    runs, told = {}, []
-    for number, (save_every, method, step) in enumerate(KILLS):
+def killed(clips: Path, folder: Path) -> Iterator[tuple[tuple, dict, Path]]:
+    """Yield each of KILLS with the recipe and the folder of the run that was killed."""
+    runs, told = [], []
+    for number, kill in enumerate(KILLS):
+        save_every, method, step = kill
         recipe = described(clips, save_every_steps=save_every)
         path, out = folder / f"{number}.yaml", folder / f"run{number}"
         path.write_text(yaml.safe_dump(recipe))
-        runs[save_every, method, step] = recipe, out
+        runs.append((kill, recipe, out))
         told.append((str(path), str(out), method, step))
     done = run_python(KILLED, json.dumps(told))
     assert [line for line in done.stdout.splitlines() if line.lstrip("-").isdigit()] == (
         ["-9"] * len(KILLS)
     ), done.stderr
-    return runs
+    yield from runs
 
 
-@pytest.mark.parametrize("kill", [kill for kill in KILLS if kill[1] == "training_step"])
-def test_kill_9_in_mid_epoch(quiet, uninterrupted, killed, kill: tuple) -> None:
-    """4 steps an epoch: killed in the first or second, resumed from its start or from step 3."""
-    recipe, out = killed[kill]
-    assert not (out / "model").exists()
-    found = newest_checkpoint(out / "training_state")
-    assert (found and int(found.name.split("-")[1])) == KILLS[kill]
-    train(parse_recipe(recipe), out, device="cpu", console=quiet)
-    assert weights(out) == weights(uninterrupted)
-    assert losses(out) == losses(uninterrupted)
+def test_killed_it_goes_on(clips, tmp_path, quiet, uninterrupted) -> None:
+    """In the middle of an epoch of 4 steps, or while it validates: what follows is the same.
 
-
-def test_killed_while_it_validates(quiet, uninterrupted, killed) -> None:
-    """What is saved at the end of an epoch is saved after its validation, not before."""
-    recipe, out = killed[2, "evaluate", 4]
-    assert newest_checkpoint(out / "training_state").name == "checkpoint-2"
-    train(parse_recipe(recipe), out, device="cpu", console=quiet)
-    assert weights(out) == weights(uninterrupted)
-    ours, theirs = (
-        (o / "history.jsonl").read_text().count("validation") for o in (out, uninterrupted)
-    )
-    assert ours == theirs
+    What is saved at the end of an epoch is saved after its validation, not before.
+    """
+    for kill, recipe, out in killed(clips, tmp_path):
+        assert not (out / "model").exists(), kill
+        found = newest_checkpoint(out / "training_state")
+        assert (found and int(found.name.split("-")[1])) == KILLS[kill], kill
+        train(parse_recipe(recipe), out, device="cpu", console=quiet)
+        assert weights(out) == weights(uninterrupted), kill
+        assert losses(out) == losses(uninterrupted), kill
+        assert validations(out) == validations(uninterrupted), kill
 
 
 def test_ctrl_c_saves_the_step_and_goes_on(
