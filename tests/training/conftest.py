@@ -36,7 +36,7 @@ def quiet() -> Console:
 def described(clips: Path, **settings: object) -> dict:
     return {
         "name": "small",
-        "data": {"root": str(clips), "face_detector": "none", "workers": 0},
+        "data": {"root": str(clips), "face_detector": "none", "workers": 0, "cache": "memory"},
         "model": {
             "backbone": "tiny-clip",
             "processor": {"num_frames": 2, "frame_stride": 2, "audio_s": 0.5},

@@ -43,6 +43,8 @@ def test_a_run_from_the_cache_is_a_run_from_the_files(
     clips, cache, run, tmp_path, quiet, monkeypatch
 ) -> None:
     plain = train(recipe_of(clips, "none"), tmp_path / "plain", device="cpu", console=quiet).out
+    held = train(recipe_of(clips, "memory"), tmp_path / "held", device="cpu", console=quiet).out
+    assert np.abs(scores(held) - scores(plain)).max() < 0.002  # where pieces of sound begin
     assert np.abs(scores(run) - scores(plain)).max() < 0.02  # what JPEG changes
     shards = sorted(cache.glob("*/*.arrow"))
     monkeypatch.setattr("claip_emo.data.dataset.load_clip", None)  # no file is opened
