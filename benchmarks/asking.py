@@ -93,12 +93,12 @@ class Running:
     def files(self) -> int:
         """Return how many uploads lie on the disk."""
         files = (file for folder in uploads() - self._before for file in folder.rglob("*"))
-        return sum(file.is_file() and file.name != "lock" for file in files)
+        return sum(file.is_file() and file.name != "serve.lock" for file in files)
 
 
 def uploads() -> set[Path]:
     """Return the folders in which servers keep uploads while they are looked at."""
-    return {*Path(tempfile.gettempdir()).glob("claip-emo-*")}
+    return {*Path(tempfile.gettempdir()).glob("claip-emo-serve-*")}
 
 
 @contextmanager

@@ -106,6 +106,15 @@ def test_each_once_in_the_order_in_which_they_are_named(tree) -> None:
     assert clips_of(["missing.mp4", "in/b.mp4", "missing.mp4"]) == here(["missing.mp4", "in/b.mp4"])
 
 
+def test_a_picture_hides_nothing(tree) -> None:
+    (tree / "in" / "b.mp4").unlink()
+    (tree / "in" / "cover.jpg").touch()
+    rest = [path for path in ALL if path not in ("in/a.wav", "in/b.mp4")]
+    assert sorted(clips_of(["in"])) == here(sorted(["in", *rest]))  # with a.wav for its sound
+    (tree / "in" / "second.wav").touch()
+    assert clips_of(["in"]) == here(sorted(["in/a.wav", "in/second.wav", *rest]))
+
+
 def test_an_empty_folder_is_nothing(tree) -> None:
     (tree / "empty").mkdir()
     assert clips_of(["empty"]) == []

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from claip_emo.inference import batch_work
+from claip_emo.inference.batch import run
 from claip_emo.inference.batch_table import row_of, text
 from claip_emo.inference.batch_work import BatchError, Work
 from claip_emo.inference.result import EmotionResult
@@ -265,6 +266,25 @@ def test_rows_that_are_made_otherwise_do_not_come_into_one_table(tmp_path, finis
     assert len(table(out)) == 4
 
 
+def test_where_no_row_was_made_a_mistake_is_taken_back(tmp_path) -> None:
+    out = tmp_path / "out.parquet"
+    wrong = Work(out, HOW | {"modality": "v"}, LABELS)
+    wrong.add(paths(3))
+    wrong.close()
+    work = Work(out, HOW, LABELS)
+    assert work.add(paths(4)) == 4
+    do(work)
+    work.finish()
+    assert [each["path"] for each in table(out)] == paths(4)
+
+
+def test_what_was_named_before_is_done_though_no_row_was_made(tmp_path) -> None:
+    first = Work(tmp_path / "out.parquet", HOW, LABELS)
+    first.add(paths(3))
+    first.close()
+    assert Work(tmp_path / "out.parquet", HOW, LABELS).add(["other.mp4"]) == 4
+
+
 def test_what_no_batch_wrote_is_kept(tmp_path) -> None:
     out = tmp_path / "out.parquet"
     pq.write_table(pa.table({"path": ["a"]}), out)
@@ -318,3 +338,29 @@ def test_many_files_make_few_groups_of_rows(tmp_path) -> None:
         assert file.num_row_groups == 1
         assert json.loads(file.schema_arrow.metadata[b"claip_emo"])["how"] == HOW
     assert [each["path"] for each in table(out)] == many
+
+
+def test_who_is_interrupted_does_not_wait_for_those_that_read(tmp_path) -> None:
+    """A film may take minutes: its process ends before the thread that waits for it is joined."""
+    told = []
+
+    class Slow:
+        def rows(self, chunks):
+            try:
+                for chunk in chunks:
+                    yield chunk, [row(path) for path in chunk.paths]
+            finally:
+                told.append("joined")
+
+        def close(self) -> None:
+            told.append("ended")
+
+    def tell(done: int, total: int, failed: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    work = Work(tmp_path / "out.parquet", HOW, LABELS)
+    with pytest.raises(KeyboardInterrupt):
+        run(paths(8), work, Slow, tell=tell)
+    assert told[:2] == ["ended", "joined"]
+    assert work.done() == 4

@@ -1,5 +1,6 @@
 """Processes that read: what they read is what is read here, and one that dies is replaced."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from claip_emo.inference.reading_jobs import (
 from claip_emo.inference.reading_setup import Setup
 from claip_emo.inference.workers import Workers
 from claip_emo.inference.workers_reader import WorkersReader
+from claip_emo.media.faces import YuNet
 from claip_emo.model.checkpoint_folder import packaged
 
 from ..media.make_media import ramp, tone, write
@@ -92,11 +94,11 @@ def test_what_cannot_be_read_is_told_as_here(recognizer, workers, tmp_path) -> N
         assert str(refused.value) == rows[0].error
 
 
-@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT", "signal 40"])
 def test_one_that_dies_is_told_and_replaced(workers, both, name: str) -> None:
     with workers.borrowed() as worker:
         worker.ask(clip_job(both, "av"))
-        os.kill(worker.pid, getattr(signal, name))
+        os.kill(worker.pid, getattr(signal, name, 40))
         with pytest.raises(WorkerLostError, match=name):
             worker.ask(clip_job(both, "av"))
     for _ in range(3):
@@ -151,14 +153,14 @@ def test_they_end_with_who_started_them(recognizer, both) -> None:
         made.load(both, "av")
 
 
+def failing(*_, **__):
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
 def test_a_start_that_fails_costs_no_place(recognizer, both, monkeypatch) -> None:
     """As when there are too many processes for a moment."""
     made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 1, None), 1)
     start = subprocess.Popen
-
-    def failing(*_, **__):
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
     made.load(both, "av")
     monkeypatch.setattr(module.subprocess, "Popen", failing)
     with made.borrowed() as worker:
@@ -168,6 +170,37 @@ def test_a_start_that_fails_costs_no_place(recognizer, both, monkeypatch) -> Non
     monkeypatch.setattr(module.subprocess, "Popen", start)
     assert made.load(both, "av").has_video
     made.close()
+
+
+def test_a_start_that_fails_leaves_no_box_and_is_told(
+    recognizer, both, tmp_path, monkeypatch
+) -> None:
+    boxes = tmp_path / "boxes"
+    boxes.mkdir()
+    setup = Setup.of(recognizer.predictor, recognizer.reader, 1, None)
+    made = Workers(setup, 1, boxes=boxes)
+    made.load(both, "av")
+    with monkeypatch.context() as patched:
+        patched.setattr(module.subprocess, "Popen", failing)
+        with made.borrowed() as worker:
+            worker.kill()
+        assert [*boxes.iterdir()] == []
+    boxes.rmdir()  # as where the disk is full: a box cannot be made
+    with pytest.raises(WorkerLostError, match="no process that reads files starts"):
+        made.load(both, "av")
+    boxes.mkdir()
+    assert made.load(both, "av").has_video
+    made.close()
+    assert [*boxes.iterdir()] == []
+
+
+def test_the_face_model_is_passed_on_as_a_file(recognizer) -> None:
+    """Also where nobody named it: a process in a sandbox does not look for it."""
+    reader = copy.copy(recognizer.reader)
+    reader.detector, reader.face_model = object.__new__(YuNet), None
+    reader.detector.model_file = Path("/somewhere/yunet.onnx")
+    setup = Setup.of(recognizer.predictor, reader, 1, None)
+    assert (setup.face_detector, setup.face_model) == ("yunet", "/somewhere/yunet.onnx")
 
 
 def test_tokens_are_not_passed_on(recognizer, both, monkeypatch) -> None:
@@ -183,13 +216,22 @@ def test_tokens_are_not_passed_on(recognizer, both, monkeypatch) -> None:
 
 def test_one_that_is_busy_ends_when_its_parent_is_gone() -> None:
     busy = (
-        "import os; from claip_emo.inference.reading_process import connected\n"
-        "connected([str(os.pipe()[0])])\nwhile True: pass"
+        "from claip_emo.inference import reading_process as it\n"
+        "it._Reading = lambda *_: None\n"
+        "class Connection:\n"
+        "    asked = 0\n"
+        "    def recv_bytes(self):\n"
+        "        self.asked += 1\n"
+        "        while self.asked > 1: pass\n"
+        "        return it.pack({})\n"
+        "    send_bytes = print\n"
+        "it.serve(Connection())"
     )
     parent = (
         "import subprocess, sys, time\n"
-        f"print(subprocess.Popen([sys.executable, '-c', {busy!r}]).pid, flush=True)\n"
-        "time.sleep(4)"
+        f"busy = subprocess.Popen([sys.executable, '-c', {busy!r}], stdout=subprocess.PIPE)\n"
+        "busy.stdout.read(1)  # it works\n"
+        "print(busy.pid, flush=True)"
     )
     done = subprocess.run([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
     assert gone(int(done.stdout))

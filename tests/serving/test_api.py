@@ -85,6 +85,12 @@ def test_mistakes_have_their_code(client, both, content, fields, status, code) -
     assert client.post(both).status == 200  # the next one
 
 
+def test_what_is_refused_when_all_of_it_has_come_is_not_listened_for(client, both) -> None:
+    """Nothing is on its way that would have to be heard out."""
+    assert client.post(both, modality="smell").headers.get("connection") != "close"
+    assert client.post(bytes(3_000_000)).headers["connection"] == "close"
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -18,13 +18,18 @@ import numpy as np
 import pytest
 from benchmarks.hostile import mutated
 
-from claip_emo.inference.reading_jobs import WorkerRefusedError, clip_job
+from claip_emo import EmotionRecognizer
+from claip_emo.inference.predictor import load_predictor
+from claip_emo.inference.reading_jobs import WorkerLostError, WorkerRefusedError, clip_job
 from claip_emo.inference.workers import Worker
 from claip_emo.media.clip import Clip
+from claip_emo.model.checkpoint_folder import packaged
 from claip_emo.serving import uploads
+from claip_emo.serving.decoding import _Request
 from claip_emo.serving.folder import Folder
 from claip_emo.serving.service import service
 
+from ..conftest import SHARED
 from ..media.make_media import ramp, tone, write
 from ..processes import gone, is_there
 from .client import BOUNDARY, form, head, heard
@@ -32,6 +37,7 @@ from .conftest import LIMITS, served
 from .test_sandbox import has_landlock
 
 FUZZED = 50  # a twentieth of what the whole trial has
+YUNET = SHARED / "models/yunet_2026may.onnx"
 ALLOWED = {200, 400, 413, 415, 503, 504}
 
 
@@ -248,6 +254,60 @@ def test_what_is_no_answer_is_not_taken_from_a_process(recognizer, both, monkeyp
                 patched.setattr(Worker, "ask", lambda *_, said=said: said)
                 assert client.post(both).status == status
             assert client.post(both).status == 200
+        counted = client.get("/metrics").body.decode()
+        assert 'requests_total{route="/v1/predict",status="500"} 1.0' in counted
+        assert 'status="0"' not in counted
+
+
+def test_who_gives_up_ends_its_own_process_and_no_other() -> None:
+    class Counting:
+        killed = 0
+
+        def kill(self) -> None:
+            self.killed += 1
+
+    worker, request = Counting(), _Request()
+    with request.by(worker):
+        pass
+    request.give_up()  # it works for others by now
+    assert worker.killed == 0
+    with pytest.raises(WorkerLostError, match="nobody waits"), request.by(worker):
+        pytest.fail("nobody waits for it")
+    request = _Request()
+    with request.by(worker):
+        request.give_up()
+    assert worker.killed == 1
+
+
+def test_every_thread_of_a_process_is_confined(recognizer, both) -> None:
+    if not has_landlock():
+        pytest.skip("this kernel has no Landlock")
+    with served(recognizer) as (client, made, _):
+        for _ in range(4):
+            assert client.post(both).status == client.post(both, "timeline").status == 200
+        for pid in made.pids:
+            threads = [*Path(f"/proc/{pid}/task").iterdir()]
+            assert len(threads) > 1
+            for thread in threads:
+                assert "NoNewPrivs:\t1" in (thread / "status").read_text()
+
+
+@pytest.mark.skipif(not YUNET.exists(), reason="no model file of YuNet here")
+@pytest.mark.parametrize("named", ["as an option", "in the environment"])
+def test_faces_are_found_in_a_sandbox(monkeypatch, named: str) -> None:
+    """In all routes: timelines look for faces in a thread that begins after the sandbox has."""
+    video = SHARED / "data/real/ravdess_01-01-01-01-01-01-01_neutral.mp4"
+    options = {"face_model": YUNET}
+    if named == "in the environment":
+        options = {}
+        monkeypatch.setenv("CLAIP_EMO_FACE_MODEL", str(YUNET))
+    seeing = EmotionRecognizer(load_predictor(packaged()), face_detector="yunet", **options)
+    roomy = replace(LIMITS, max_bytes=10_000_000, max_pixels=1280 * 720)
+    with served(seeing, roomy) as (client, _, _):
+        row, timeline = client.post(video), client.post(video, "timeline")
+        assert (row.status, timeline.status) == (200, 200)
+        assert row.json["face_rate"] > 0.9
+        assert len(timeline.json["people"]) == 1
 
 
 def test_a_process_reads_the_upload_it_is_given_and_no_other(recognizer, both) -> None:
@@ -282,8 +342,11 @@ def test_a_process_that_is_lost_while_it_starts_is_made_up_for(recognizer, both)
 
 def test_what_a_killed_server_left_is_removed_and_others_folders_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    running, killed, foreign = Folder(), Folder(), tmp_path / "claip-emo-mine"
+    running, killed = Folder(), Folder()
+    foreign = tmp_path / "claip-emo-serve-mine.parquet.work"
     foreign.mkdir()
+    for name in ("lock", "serve.lock"):
+        (foreign / name).touch()
     (killed.uploads / "upload").write_bytes(b"somebody's face")
     os.close(killed._lock)  # as the end of a process does
     new = Folder()
@@ -306,11 +369,12 @@ def test_many_at_once_are_scored_together_and_none_is_mixed_up(recognizer, tmp_p
         assert sum(answer.status == 200 for answer in answers) >= 8
 
 
-def test_no_process_and_no_folder_remains(recognizer, both) -> None:
-    before = {*Path("/tmp").glob("claip-emo-*")}
+def test_no_process_and_no_folder_remains(recognizer, both, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with served(recognizer) as (client, made, _):
         assert client.post(both).status == 200
         pids = made.pids
         assert all(map(is_there, pids))
+        assert len([*tmp_path.iterdir()]) == 1
     assert not any(map(is_there, pids))
-    assert {*Path("/tmp").glob("claip-emo-*")} == before
+    assert [*tmp_path.iterdir()] == []

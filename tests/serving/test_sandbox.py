@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from claip_emo.media.container import MediaError
-from claip_emo.serving import landlock
+from claip_emo.serving import landlock, sandbox
 from claip_emo.serving.decoding import warn_without_landlock
 from claip_emo.serving.kinds import HEAD_BYTES, is_media
 from claip_emo.serving.landlock import confine, version
@@ -23,8 +23,11 @@ LIMITS = {"max_pixels": 10_000, "max_side_px": 200, "max_duration_s": 2.0}
 BEGIN = """
 import sys, os, resource
 from claip_emo.serving import sandbox
-guard = sandbox.begin({"limits": {"memory_bytes": %d, "cpu_s": 1.0, "folder": %r, "max_pixels": 1e9,
-                                  "max_side_px": 1e9, "max_duration_s": 1e9}})
+guard = sandbox.begin({
+    "face_model": None,
+    "limits": {"memory_bytes": %d, "cpu_s": 1.0, "folder": %r, "max_pixels": 1e9,
+               "max_side_px": 1e9, "max_duration_s": 1e9},
+})
 """
 
 
@@ -49,6 +52,22 @@ def has_landlock() -> bool:
 @pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
 class TestLandlock:
     """Where the kernel has Landlock."""
+
+    def test_a_thread_that_was_there_before_would_keep_its_rights(self, tmp_path) -> None:
+        early = BEGIN.replace(
+            "guard =", "import threading, time\n"
+            "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\nguard =",
+        )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", early % (2**31, str(tmp_path))], capture_output=True, text=True
+        )
+        assert "RuntimeError: It has 2 threads before it is confined" in done.stderr
+
+    def test_what_is_not_confined_does_not_begin(self, monkeypatch) -> None:
+        monkeypatch.setattr(landlock, "confine", lambda _: False)
+        monkeypatch.setattr(os, "listdir", lambda _: ["1"])
+        with pytest.raises(RuntimeError, match="could not be confined"):
+            sandbox._confine([])
 
     def test_only_uploads_and_libraries_can_be_read(self, tmp_path) -> None:
         uploads, others = tmp_path / "uploads", tmp_path / "others"

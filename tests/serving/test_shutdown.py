@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -12,11 +13,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from claip_emo.serving.api import make_app
+from claip_emo.serving.server import Server
+from claip_emo.serving.service import service
+
 from ..processes import children, is_there
 from .client import Client
+from .conftest import LIMITS
 
 ENTRY = [sys.executable, "-m", "claip_emo.cli.main", "serve", "--port", "0", "--no-page",
          "--face-detector", "haar"]  # fmt: skip
@@ -76,6 +83,19 @@ def test_a_signal_under_load_loses_no_request_that_was_accepted(both) -> None:
         assert outcomes.count(200) == sum(line["status"] == 200 for line in posts) >= 6
         assert len(outcomes) == len(posts)  # every request that came had its answer
         assert not any(map(is_there, started))
+
+
+def test_it_ends_when_its_answers_have_left_it(recognizer) -> None:
+    """Also where who asked reads slowly."""
+    left = [50_000, 20_000, 0]
+    line = SimpleNamespace(get_write_buffer_size=lambda: left.pop(0))
+    with service(recognizer, LIMITS) as made:
+        server = Server(make_app(made), made, "127.0.0.1", 0)
+        lines = [SimpleNamespace(transport=line), SimpleNamespace(transport=None)]
+        server.server_state.connections = lines
+        asyncio.run(server._end())
+        assert server.should_exit
+    assert left == []
 
 
 def test_it_ends_by_an_interrupt_when_nobody_asks() -> None:

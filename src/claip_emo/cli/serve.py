@@ -70,7 +70,7 @@ def serve(
             "--api-key-file",
             exists=True,
             dir_okay=False,
-            help="File whose content every request of /v1 must name as its key.",
+            help="File whose content requests of /v1 and the page must name as their key.",
             metavar="F",
         ),
     ] = None,

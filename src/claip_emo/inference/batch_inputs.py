@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from claip_emo.inference.inputs import IMAGES, SOUNDS, VIDEOS
+from claip_emo.inference.inputs import SOUNDS, VIDEOS, is_frames
 
 LISTS = {".csv", ".tsv", ".txt"}
 COLUMN = "path"
@@ -21,11 +21,11 @@ class InputError(ValueError):
 def clips_of(inputs: Iterable[str]) -> list[str]:
     """Return one absolute path per clip, each once, in the order in which they are named.
 
-    A folder stands for all clips in it and in its folders, sorted; a folder with images (and a
-    sound file) is one clip. A pattern (``*``, ``?``, ``[...]``, ``**``) stands for what it matches.
-    A list (.csv, .tsv, .txt) names a path in each row: in its column ``path``, or its only one;
-    they are relative to the list. Anything else stands for itself: what is missing becomes a row
-    with its error.
+    A folder stands for all clips in it and in its folders, sorted; images in a folder without
+    videos are one clip, with the sound file that may lie beside them. A pattern (``*``, ``?``,
+    ``[...]``, ``**``) stands for what it matches. A list (.csv, .tsv, .txt) names a path in each
+    row: in its column ``path``, or its only one; they are relative to the list. Anything else
+    stands for itself: what is missing becomes a row with its error.
 
     Raises:
         InputError: if a pattern matches nothing, or a list has no paths.
@@ -59,14 +59,13 @@ def _inside(folder: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         seen = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     files = [entry for entry in seen if entry.is_file()]
-    suffixes = {Path(entry.name).suffix.lower() for entry in files}
-    if suffixes & IMAGES and not suffixes & VIDEOS:
+    frames = is_frames(entry.name for entry in files)
+    if frames:
         yield folder
-        return
     for entry in seen:
         if entry.is_dir(follow_symlinks=False):
             yield from _inside(entry.path)
-        elif entry.is_file() and Path(entry.name).suffix.lower() in VIDEOS | SOUNDS:
+        elif not frames and entry.is_file() and Path(entry.name).suffix.lower() in VIDEOS | SOUNDS:
             yield entry.path
 
 

@@ -85,7 +85,9 @@ class Work:
     def _begun(self, in_table: str | None) -> str:
         """Return the name of this work, which it has had since it began."""
         run = _read(self.folder / RUN)
-        if run is None or run["id"] == in_table:  # all of it is there: only the folder was left
+        whole = run is not None and run["id"] == in_table  # and only the folder was left
+        rows = any(self.folder.glob("*.parquet"))
+        if run is None or whole or (not rows and self._differ(run["how"])):
             self._clear()
             run = {"id": uuid.uuid4().hex, "how": self._how}
             write_text(self.folder / RUN, json.dumps(run))
@@ -195,13 +197,16 @@ class Work:
             yield table.filter(pc.invert(pc.is_in(table["path"], anew)))
 
     def _refuse_another(self, how: Mapping[str, Any], where: Path) -> None:
-        mine = json.loads(json.dumps(self._how))
-        differ = sorted(key for key in how | mine if how.get(key) != mine.get(key))
-        if differ:
+        if differ := self._differ(how):
             raise BatchError(
                 f"{where} holds rows that were made otherwise ({', '.join(differ)}). Name another "
                 "--out, or remove it."
             )
+
+    def _differ(self, how: Mapping[str, Any]) -> list[str]:
+        """Return in what another way of making rows differs from this one."""
+        mine = json.loads(json.dumps(self._how))
+        return sorted(key for key in {*how, *mine} if how.get(key) != mine.get(key))
 
     def _clear(self) -> None:
         """Remove what earlier work left."""

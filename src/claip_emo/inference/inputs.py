@@ -28,12 +28,21 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     return clips
 
 
+def is_frames(names: Iterable[str]) -> bool:
+    """Say whether files are the frames of one clip and its sound, rather than a clip each.
+
+    Several sounds are clips, and the images beside them something else, such as a cover.
+    """
+    suffixes = [Path(name).suffix.lower() for name in names]
+    sounds = sum(suffix in SOUNDS for suffix in suffixes)
+    return not IMAGES.isdisjoint(suffixes) and VIDEOS.isdisjoint(suffixes) and sounds <= 1
+
+
 def _inside(folder: Path) -> list[Path]:
     # Names that begin with a dot are a system's own, such as the ._ files of macOS.
     files = sorted(
         path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()
     )
-    suffixes = {path.suffix.lower() for path in files}
-    if suffixes & IMAGES and not suffixes & VIDEOS:
+    if is_frames(path.name for path in files):
         return [folder]
     return [path for path in files if path.suffix.lower() in VIDEOS | SOUNDS] or [folder]

@@ -44,6 +44,7 @@ def serve(connection: Connection, begin: Callable[[Message], Guard] | None = Non
         connection: to who asks. The first message is how to read (``workers.Setup``).
         begin: is told it once all is loaded, and returns what guards each job; None: nothing does.
     """
+    parent = os.getppid()
     setup = unpack(connection.recv_bytes())
     try:
         reading = _Reading(connection, setup)
@@ -51,6 +52,8 @@ def serve(connection: Connection, begin: Callable[[Message], Guard] | None = Non
     except Exception as error:
         connection.send_bytes(pack({"failed": f"{type(error).__name__}: {error}"}))
         return
+    # Not before: what is given up is given up by threads that are there, and those to come.
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     connection.send_bytes(pack({"ready": os.getpid()}))
     while True:
         try:
@@ -158,7 +161,6 @@ class _Model:
 def connected(arguments: Sequence[str]) -> Connection:
     """Return the connection whose descriptor is the only argument."""
     keep_freed_memory()
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     return Connection(int(arguments[0]))
 
 

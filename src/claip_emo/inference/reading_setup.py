@@ -9,6 +9,7 @@ from typing import Any
 
 from claip_emo.inference.predictor import Predictor
 from claip_emo.inference.reader import FRAMES_AHEAD, Reader
+from claip_emo.media.faces import YuNet
 from claip_emo.model.description import Modality
 
 PASSED = {
@@ -50,11 +51,12 @@ class Setup:
         """Describe how files are read for a model by so many processes."""
         config = predictor.config
         told = ("labels", "modality", "num_frames", "temperature", "logit_shift", "abstain_below")
-        model = reader.face_model
+        detector = reader.detector
+        model = detector.model_file if isinstance(detector, YuNet) else reader.face_model
         return cls(
             settings=asdict(reader.settings),
             reads=reader.reads,
-            face_detector=reader.detector.name if reader.detector is not None else "none",
+            face_detector=detector.name if detector is not None else "none",
             face_model=str(model.absolute()) if model is not None else None,
             frames_ahead=FRAMES_AHEAD if count == 1 else 0,
             config={name: getattr(config, name) for name in told},

@@ -184,7 +184,10 @@ class Worker:
         code = self._process.wait()
         if code == -signal.SIGXCPU:
             return WorkerTimeError("it took more computing than it may")
-        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        ended = f"exit code {code}"
+        if code < 0:  # by a signal, which has a name unless it is one of real time
+            known = {number.value: number.name for number in signal.Signals}
+            ended = known.get(-code, f"signal {-code}")
         return WorkerLostError(f"the process that read it ended ({ended})")
 
     @contextmanager
@@ -293,8 +296,14 @@ class Workers:
         with self._lock:
             if self._closed:
                 raise WorkerLostError("the processes that read files were ended")
-            box = None if self._boxes is None else Path(tempfile.mkdtemp(dir=self._boxes))
-            worker = Worker(self._setup, self._module, box)
+            box = None
+            try:
+                box = None if self._boxes is None else Path(tempfile.mkdtemp(dir=self._boxes))
+                worker = Worker(self._setup, self._module, box)
+            except (OSError, WorkerLostError) as error:
+                if box is not None:
+                    shutil.rmtree(box, ignore_errors=True)
+                raise WorkerLostError(f"no process that reads files starts ({error})") from error
             self._all.add(worker)
             return worker
 

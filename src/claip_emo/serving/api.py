@@ -21,6 +21,7 @@ from claip_emo.serving.problems import ProblemError
 from claip_emo.serving.service import Service
 from claip_emo.serving.uploads import Upload, receive, refuse_early
 
+REFUSED_EARLY = (401, 413, 415, 422, 429, 503)  # where a body may still be on its way
 DRAIN_S, DRAIN_BYTES = 2.0, 2**28  # of a body that is refused, so that its sender hears why
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 USE = (
@@ -158,6 +159,7 @@ async def upload_of(
     boundary = refuse_early(request, service.limits)
     async with service.accepted() as path:
         upload = await receive(request, boundary, path, service.limits, fields)
+        request.state.whole = True
         service.metrics.uploaded.inc(upload.size)
         yield upload
 
@@ -221,7 +223,8 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(ProblemError)
     async def told_problem(request: Request, problem: ProblemError) -> Response:
-        if request.method == "POST" and problem.status in (401, 413, 415, 422, 429, 503):
+        whole = getattr(request.state, "whole", False)  # nothing of its body is still to come
+        if request.method == "POST" and not whole and problem.status in REFUSED_EARLY:
             return _heard(request, problem)
         return problem.response()
 

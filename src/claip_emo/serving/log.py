@@ -54,6 +54,9 @@ class RequestLog:
 
         try:
             await self._app(scope, receiving, sending)
+        except Exception:
+            status = status or 500  # which is sent when it has left this place
+            raise
         finally:
             seconds = time.perf_counter() - begun
             route = scope.get("route")

@@ -21,10 +21,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from claip_emo.inference.reading_process import Guard, connected, serve
 from claip_emo.media.container import MediaError, open_media
 from claip_emo.media.source import open_source
-from claip_emo.serving.landlock import confine
+from claip_emo.serving import landlock
 
 MODULE = "claip_emo.serving.sandbox"
 OPEN_FILES = 64
@@ -42,7 +44,7 @@ def begin(setup: Mapping[str, Any]) -> Guard:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_DATA, (limits["memory_bytes"], limits["memory_bytes"]))
-    confine([*_needed(), limits["folder"]])
+    _confine([*_needed(), *filter(None, [setup["face_model"]]), limits["folder"]])
 
     @contextmanager
     def guard(job: Mapping[str, Any]) -> Iterator[None]:
@@ -56,6 +58,21 @@ def begin(setup: Mapping[str, Any]) -> Guard:
             raise
 
     return guard
+
+
+def _confine(readable: list[str]) -> None:
+    """Give up all other files, where the kernel does that.
+
+    Raises:
+        RuntimeError: if it should do that and does not, or would not for all of this process.
+    """
+    if landlock.version() < 1:
+        return
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:  # those that were there before keep what they may
+        raise RuntimeError(f"It has {threads} threads before it is confined.")
+    if not landlock.confine(readable):
+        raise RuntimeError("It could not be confined, though the kernel offers Landlock.")
 
 
 def look_first(path: str, limits: Mapping[str, Any]) -> None:
@@ -109,10 +126,10 @@ def _needed() -> list[str]:
     """Return where Python and its libraries lie, some of which are imported late."""
     own = Path(__file__).resolve().parents[2]
     places = {own, *map(Path, (sys.prefix, sys.base_prefix, *site.getsitepackages()))}
-    model = os.environ.get("CLAIP_EMO_FACE_MODEL")
     return [*map(str, places), "/usr/lib", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null",
-            "/dev/urandom", *([model] if model else [])]  # fmt: skip
+            "/dev/urandom"]  # fmt: skip
 
 
 if __name__ == "__main__":
+    cv2.setNumThreads(1)  # its threads would not be confined
     serve(connected(sys.argv[1:]), begin)

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from claip_emo.serving.service import Service
 
 KEEP_ALIVE_S = 15
+LOOKS_EVERY_S = 0.05  # whether answers have been sent
 
 
 class Server(uvicorn.Server):
@@ -71,8 +72,17 @@ class Server(uvicorn.Server):
 
     async def _end(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._service.idle(), self._service.limits.grace_s)
+            await asyncio.wait_for(self._answered(), self._service.limits.grace_s)
         self.should_exit = True
+
+    async def _answered(self) -> None:
+        """Wait until all that was accepted is done, and its answers have left this process."""
+        await self._service.idle()
+        unsent = 1
+        while unsent:
+            await asyncio.sleep(LOOKS_EVERY_S)
+            lines = [connection.transport for connection in self.server_state.connections]
+            unsent = sum(line.get_write_buffer_size() for line in lines if line is not None)
 
 
 def bound(host: str, port: int) -> socket.socket:
