@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from claip_emo.inference import batch_work
-from claip_emo.inference.batch import run
 from claip_emo.inference.batch_table import row_of, text
 from claip_emo.inference.batch_work import BatchError, Work
 from claip_emo.inference.result import EmotionResult
@@ -338,29 +337,3 @@ def test_many_files_make_few_groups_of_rows(tmp_path) -> None:
         assert file.num_row_groups == 1
         assert json.loads(file.schema_arrow.metadata[b"claip_emo"])["how"] == HOW
     assert [each["path"] for each in table(out)] == many
-
-
-def test_who_is_interrupted_does_not_wait_for_those_that_read(tmp_path) -> None:
-    """A film may take minutes: its process ends before the thread that waits for it is joined."""
-    told = []
-
-    class Slow:
-        def rows(self, chunks):
-            try:
-                for chunk in chunks:
-                    yield chunk, [row(path) for path in chunk.paths]
-            finally:
-                told.append("joined")
-
-        def close(self) -> None:
-            told.append("ended")
-
-    def tell(done: int, total: int, failed: int) -> None:
-        if done:
-            raise KeyboardInterrupt
-
-    work = Work(tmp_path / "out.parquet", HOW, LABELS)
-    with pytest.raises(KeyboardInterrupt):
-        run(paths(8), work, Slow, tell=tell)
-    assert told[:2] == ["ended", "joined"]
-    assert work.done() == 4
