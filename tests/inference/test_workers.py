@@ -257,6 +257,25 @@ def test_rows_of_many_are_those_without_processes(recognizer, workers, both, tmp
     assert list(here.many(paths)) == wanted
 
 
+def test_who_ends_early_does_not_wait_for_processes_that_read(recognizer, both) -> None:
+    """As at an interrupt: a film may take minutes, and here it would take for ever."""
+    made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 2, None), 2)
+    pids = made.pids
+    here = EmotionRecognizer(recognizer.predictor, reader=recognizer.reader)
+    here.reader = WorkersReader(recognizer.reader, made)
+    rows = here.many([both] * 40, batch_size=1)
+    assert next(rows).label
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    until = threading.Timer(30, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
+    until.start()
+    rows.close()
+    assert until.is_alive()
+    until.cancel()
+    made.close()
+    assert all(map(gone, pids))
+
+
 def test_a_process_that_dies_is_the_row_of_its_file(recognizer, both, monkeypatch) -> None:
     made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 1, None), 1)
     here = EmotionRecognizer(recognizer.predictor, reader=recognizer.reader)

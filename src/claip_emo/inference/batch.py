@@ -223,15 +223,11 @@ def run(
     left = list(work.missing())
     if left:
         with closing(make_engine()) as engine, closing(engine.rows(left)) as found:
-            try:
-                for chunk, rows in found:
-                    work.write(chunk, rows)
-                    done, summary.done_now = done + len(rows), summary.done_now + len(rows)
-                    failed += sum(row["error"] is not None for row in rows)
-                    tell(done, total, failed)
-            except BaseException:
-                engine.close()  # before those that read are waited for: a film may take minutes
-                raise
+            for chunk, rows in found:
+                work.write(chunk, rows)
+                done, summary.done_now = done + len(rows), summary.done_now + len(rows)
+                failed += sum(row["error"] is not None for row in rows)
+                tell(done, total, failed)
     work.finish()
     for label, error in outcomes(work.out):
         summary.files += 1

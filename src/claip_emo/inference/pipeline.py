@@ -39,6 +39,8 @@ class Pace:
         self._going = threading.Event()
         self._going.set()
         self._ended = False
+        self._lock = threading.Lock()
+        self._calls: list[Callable[[], None]] = []
 
     def wait(self) -> None:
         """Return at once, or when a pause is over.
@@ -59,9 +61,29 @@ class Pace:
         finally:
             self._going.set()
 
+    @contextmanager
+    def ended_by(self, call: Callable[[], None]) -> Iterator[None]:
+        """Do what does not look at the pace, and would be ended by a call.
+
+        Raises:
+            AbandonedError: if reading has ended.
+        """
+        with self._lock:
+            if self._ended:
+                raise AbandonedError
+            self._calls.append(call)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls.remove(call)
+
     def end(self) -> None:
         """Let all of them end."""
-        self._ended = True
+        with self._lock:
+            self._ended = True
+            for call in self._calls:
+                call()
         self._going.set()
 
 

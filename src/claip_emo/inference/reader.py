@@ -98,7 +98,7 @@ class Reader:
 
         def read() -> None:
             try:
-                future.set_result(self._read(path, mask, detector, FRAMES_AHEAD, None))
+                future.set_result(self._read(path, mask, detector, FRAMES_AHEAD, None, pace))
             except BaseException as error:  # is raised where the clip is waited for
                 future.set_exception(error)
 
@@ -128,7 +128,7 @@ class Reader:
             detector: finds faces; None: the reader's own.
             frames_ahead: as ``load_clip`` takes it.
             audio: a sound file that belongs to a silent video.
-            pace: may end the waiting for a file that was begun.
+            pace: may end it, where it is read elsewhere than in this thread.
 
         Raises:
             MediaError: if the file yields nothing that the model reads.
@@ -136,7 +136,8 @@ class Reader:
         """
         begun = None if audio else self._begun.get((str(path), mask))
         if begun is None:
-            return self._read(path, mask, detector or self.detector, frames_ahead, audio)
+            found = detector or self.detector
+            return self._read(path, mask, found, frames_ahead, audio, pace or Pace())
         reading, its_pace = begun
         try:
             while not wait([reading], LOOKS_EVERY_S).done:
@@ -154,7 +155,9 @@ class Reader:
         detector: FaceDetector | None,
         frames_ahead: int,
         audio: str | Path | None,
+        pace: Pace,
     ) -> Clip:
+        """Read a file; the detector keeps the pace."""
         spec = self.spec(mask)
         try:
             return load_clip(

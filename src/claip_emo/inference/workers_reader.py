@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from claip_emo.inference.pipeline import Pace
 from claip_emo.inference.reader import Reader
-from claip_emo.inference.reading_jobs import WorkerLostError
+from claip_emo.inference.reading_jobs import WorkerLostError, clip_job
 from claip_emo.inference.workers import Workers
 from claip_emo.media.clip import Clip
 from claip_emo.media.decode import MediaError
@@ -41,9 +42,11 @@ class WorkersReader(Reader):
         detector: FaceDetector | None,
         frames_ahead: int,
         audio: str | Path | None,
+        pace: Pace,
     ) -> Clip:
         """Read in one of the processes; they have a detector of their own."""
         try:
-            return self._workers.load(path, mask, self._timeout_s, audio)
+            with self._workers.borrowed() as worker, pace.ended_by(worker.kill):
+                return worker.ask(clip_job(path, mask, audio), self._timeout_s)
         except WorkerLostError as error:
             raise MediaError(f"{path}: {error}.") from error
