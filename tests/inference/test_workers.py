@@ -27,6 +27,7 @@ from claip_emo.inference.reading_jobs import (
 from claip_emo.inference.reading_setup import Setup
 from claip_emo.inference.workers import Workers
 from claip_emo.inference.workers_reader import WorkersReader
+from claip_emo.media.clip import Clip
 from claip_emo.media.faces import YuNet
 from claip_emo.model.checkpoint_folder import packaged
 
@@ -52,9 +53,15 @@ def both(tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("clips") / "both.mp4", ramp(40), tone(1.6))
 
 
+def load(workers: Workers, path: Path, mask: str, timeout_s: float | None = None) -> Clip:
+    """Read a file in one of the processes."""
+    with workers.borrowed() as worker:
+        return worker.ask(clip_job(path, mask), timeout_s)
+
+
 @pytest.mark.parametrize("mask", ["av", "v", "a"])
 def test_a_clip_is_the_one_that_is_read_here(recognizer, workers, both, mask: str) -> None:
-    assert same(workers.load(both, mask), recognizer.reader.load(both, mask))
+    assert same(load(workers, both, mask), recognizer.reader.load(both, mask))
 
 
 def test_a_timeline_is_the_one_that_is_made_here(recognizer, workers, both) -> None:
@@ -90,7 +97,7 @@ def test_what_cannot_be_read_is_told_as_here(recognizer, workers, tmp_path) -> N
     ):
         rows = list(recognizer.many([path]))
         with pytest.raises(WorkerRefusedError) as refused:
-            workers.load(path, "av")
+            load(workers, path, "av")
         assert str(refused.value) == rows[0].error
 
 
@@ -102,7 +109,7 @@ def test_one_that_dies_is_told_and_replaced(workers, both, name: str) -> None:
         with pytest.raises(WorkerLostError, match=name):
             worker.ask(clip_job(both, "av"))
     for _ in range(3):
-        assert workers.load(both, "av").has_video
+        assert load(workers, both, "av").has_video
 
 
 def test_one_that_takes_too_long_is_ended(workers, both) -> None:
@@ -114,7 +121,7 @@ def test_one_that_takes_too_long_is_ended(workers, both) -> None:
             worker.ask(clip_job(both, "av"), timeout_s=0.3)
         assert time.monotonic() - begun < 5
         assert gone(worker.pid)
-    assert workers.load(both, "av", timeout_s=60).has_audio
+    assert load(workers, both, "av", timeout_s=60).has_audio
 
 
 def test_who_makes_no_answer_loses_it(recognizer, workers, both) -> None:
@@ -150,7 +157,7 @@ def test_they_end_with_who_started_them(recognizer, both) -> None:
             other.ask(clip_job(both, "av"))
     assert all(map(gone, pids))
     with pytest.raises(WorkerLostError, match="were ended"):
-        made.load(both, "av")
+        load(made, both, "av")
 
 
 def failing(*_, **__):
@@ -161,14 +168,14 @@ def test_a_start_that_fails_costs_no_place(recognizer, both, monkeypatch) -> Non
     """As when there are too many processes for a moment."""
     made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 1, None), 1)
     start = subprocess.Popen
-    made.load(both, "av")
+    load(made, both, "av")
     monkeypatch.setattr(module.subprocess, "Popen", failing)
     with made.borrowed() as worker:
         worker.kill()
     with pytest.raises(WorkerLostError, match=r"cannot start .*temporarily unavailable"):
-        made.load(both, "av")
+        load(made, both, "av")
     monkeypatch.setattr(module.subprocess, "Popen", start)
-    assert made.load(both, "av").has_video
+    assert load(made, both, "av").has_video
     made.close()
 
 
@@ -179,7 +186,7 @@ def test_a_start_that_fails_leaves_no_box_and_is_told(
     boxes.mkdir()
     setup = Setup.of(recognizer.predictor, recognizer.reader, 1, None)
     made = Workers(setup, 1, boxes=boxes)
-    made.load(both, "av")
+    load(made, both, "av")
     with monkeypatch.context() as patched:
         patched.setattr(module.subprocess, "Popen", failing)
         with made.borrowed() as worker:
@@ -187,9 +194,9 @@ def test_a_start_that_fails_leaves_no_box_and_is_told(
         assert [*boxes.iterdir()] == []
     boxes.rmdir()  # as where the disk is full: a box cannot be made
     with pytest.raises(WorkerLostError, match="no process that reads files starts"):
-        made.load(both, "av")
+        load(made, both, "av")
     boxes.mkdir()
-    assert made.load(both, "av").has_video
+    assert load(made, both, "av").has_video
     made.close()
     assert [*boxes.iterdir()] == []
 
@@ -242,7 +249,7 @@ def test_a_setup_that_fails_says_why(recognizer, both) -> None:
     wrong = replace(setup, settings=setup.settings | {"image_channels": 2})
     made = Workers(wrong, 1)
     with pytest.raises(WorkerLostError, match="image_channels is 1 or 3"):
-        made.load(both, "av")
+        load(made, both, "av")
     made.close()
 
 
@@ -280,7 +287,7 @@ def test_a_process_that_dies_is_the_row_of_its_file(recognizer, both, monkeypatc
     made = Workers(Setup.of(recognizer.predictor, recognizer.reader, 1, None), 1)
     here = EmotionRecognizer(recognizer.predictor, reader=recognizer.reader)
     here.reader = WorkersReader(recognizer.reader, made)
-    made.load(both, "av")
+    load(made, both, "av")
     with made.borrowed() as worker:
         pid = worker.pid
     os.kill(pid, signal.SIGSTOP)  # it takes the job, and dies of it

@@ -22,13 +22,10 @@ from claip_emo.inference.reading_jobs import (
     WorkerLostError,
     WorkerRefusedError,
     WorkerTimeError,
-    clip_job,
     unexpected,
 )
 from claip_emo.inference.reading_setup import Setup, environment
 from claip_emo.inference.wire import WireError, pack, unpack
-from claip_emo.media.clip import Clip
-from claip_emo.model.description import Modality
 
 READING = "claip_emo.inference.reading_process"
 LARGEST_MESSAGE = 2**30  # bytes
@@ -267,22 +264,6 @@ class Workers:
         """
         with self.borrowed() as worker:
             worker.wait()
-
-    def load(
-        self,
-        path: str | Path,
-        mask: Modality,
-        timeout_s: float | None = None,
-        audio: str | Path | None = None,
-    ) -> Clip:
-        """Read what the towers need from a file, in one of the processes.
-
-        Raises:
-            WorkerRefusedError: if it yields nothing.
-            WorkerLostError: if the process is gone.
-        """
-        with self.borrowed() as worker:
-            return worker.ask(clip_job(path, mask, audio), timeout_s)
 
     def close(self) -> None:
         """End all of them, also those that are at work."""
