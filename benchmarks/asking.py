@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.batch import children
+from claip_emo.serving.folder import LOCK, PREFIX
 
 BOUNDARY = "boundaryOfABenchmark"
 HEAD = (
@@ -93,12 +94,12 @@ class Running:
     def files(self) -> int:
         """Return how many uploads lie on the disk."""
         files = (file for folder in uploads() - self._before for file in folder.rglob("*"))
-        return sum(file.is_file() and file.name != "serve.lock" for file in files)
+        return sum(file.is_file() and file.name != LOCK for file in files)
 
 
 def uploads() -> set[Path]:
     """Return the folders in which servers keep uploads while they are looked at."""
-    return {*Path(tempfile.gettempdir()).glob("claip-emo-serve-*")}
+    return {*Path(tempfile.gettempdir()).glob(f"{PREFIX}*")}
 
 
 @contextmanager

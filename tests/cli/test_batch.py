@@ -8,9 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+
+from claip_emo.inference.batch import Choices
+from claip_emo.media.faces import Haar, YuNet
 
 from ..media.make_media import ramp, tone, write
 from ..processes import children, gone
@@ -162,6 +166,23 @@ def test_wrong_options_are_refused(command, clips, tmp_path, monkeypatch, argume
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("o.parquet").exists()
+
+
+def test_the_weaker_detector_is_told_once(command, clips, tmp_path, caplog) -> None:
+    done = command("batch", clips / "0/000.mp4", "--out", tmp_path / "o.parquet", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert sum("weaker detector" in each.message for each in caplog.records) == 1
+
+
+def test_rows_of_another_detector_are_made_otherwise(tmp_path) -> None:
+    ways = []
+    for content in (b"one", b"another"):
+        reader = SimpleNamespace(detector=object.__new__(YuNet))
+        reader.detector.model_file = tmp_path / "yunet.onnx"
+        reader.detector.model_file.write_bytes(content)
+        ways.append(Choices.of(None).how(reader))
+    ways += [Choices.of(None).how(SimpleNamespace(detector=found)) for found in (None, Haar())]
+    assert len({json.dumps(way) for way in ways}) == 4
 
 
 def test_nothing_to_do_is_told(command, tmp_path) -> None:

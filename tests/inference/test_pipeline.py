@@ -172,3 +172,14 @@ def test_what_was_taken_before_a_failure_is_finished_first() -> None:
     assert list(asked) == []
     whole = Failing("ab")
     assert (list(whole), whole.error) == (["a", "b"], None)
+
+
+def test_what_is_ended_is_what_runs_and_nothing_begins_afterwards() -> None:
+    ended, pace = [], Pace()
+    with pace.ended_by(lambda: ended.append("over")):
+        pass
+    with pace.ended_by(lambda: ended.append("runs")):
+        pace.end()
+    assert ended == ["runs"]
+    with pytest.raises(AbandonedError), pace.ended_by(lambda: None):
+        pytest.fail("it has ended")

@@ -42,6 +42,7 @@ from claip_emo.cli.options import (
 
 if TYPE_CHECKING:
     from claip_emo.inference.batch import Choices, Engine, Summary
+    from claip_emo.inference.reader import Reader
 
 LONGEST_S = 900.0
 RATE_OVER_S = 60.0
@@ -140,7 +141,8 @@ def batch(
     paths = clips_of(inputs)
     if not paths:
         raise typer.BadParameter(f"There are no files to recognise in {', '.join(inputs)}.")
-    work = Work(out, choices.how(), choices.labels())
+    reader = choices.reader()
+    work = Work(out, choices.how(reader), choices.labels())
     with closing(work), _progress() as bar:
         task = bar.add_task("Recognising", total=None, failed="")
 
@@ -148,7 +150,7 @@ def batch(
             said = f"{failed} failed" if failed else ""
             bar.update(task, completed=done, total=total, failed=said)
 
-        make = _engine(engine, choices, address)
+        make = _engine(engine, choices, reader, address)
         try:
             summary = run(paths, work, make, again=retry_failed, tell=tell)
         except KeyboardInterrupt as stop:
@@ -160,7 +162,9 @@ def batch(
         raise typer.Exit(1)
 
 
-def _engine(engine: EngineOption, choices: Choices, address: str | None) -> Callable[[], Engine]:
+def _engine(
+    engine: EngineOption, choices: Choices, reader: Reader, address: str | None
+) -> Callable[[], Engine]:
     """Return what loads the engine, once it is known that there is something to do."""
 
     def make() -> Engine:
@@ -171,7 +175,7 @@ def _engine(engine: EngineOption, choices: Choices, address: str | None) -> Call
                 return RayEngine(choices, address)
             from claip_emo.inference.batch import ChunkRecognizer
 
-            return ChunkRecognizer(choices)
+            return ChunkRecognizer(choices, reader)
 
     return make
 

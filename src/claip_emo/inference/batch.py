@@ -68,13 +68,13 @@ class Choices:
         """
         return cls(str(Path(resolve(model)).absolute()), **choices)
 
-    def how(self) -> dict[str, Any]:
-        """Return what the rows follow from; how fast they come does not."""
+    def how(self, reader: Reader) -> dict[str, Any]:
+        """Return what the rows follow from, with what reads files; how fast they come does not."""
         chosen = asdict(self)
         for name in ("folder", "face_detector", "face_model", "device", "batch_size", "workers",
                      "timeout_s"):  # fmt: skip
             del chosen[name]
-        detector = self.reader().detector
+        detector = reader.detector
         found = "none" if detector is None else detector.name
         if isinstance(detector, YuNet):
             found += f" {hashlib.sha256(detector.model_file.read_bytes()).hexdigest()}"
@@ -112,18 +112,17 @@ class ChunkRecognizer:
 
     Args:
         choices: how.
+        reader: what reads files; theirs, ``choices.reader()``.
     """
 
-    def __init__(self, choices: Choices):
+    def __init__(self, choices: Choices, reader: Reader):
         """Load the model and start the processes.
 
         Raises:
             CheckpointError: if the model is incomplete.
-            FaceModelError: if the detector's model file is missing or broken.
             ValueError: if it does not compute so.
         """
         self._choices = choices
-        reader = choices.reader()
         self._recognizer = EmotionRecognizer.from_pretrained(
             choices.folder,
             device=choices.device,

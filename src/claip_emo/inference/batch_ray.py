@@ -79,7 +79,7 @@ class RayRecognizer:
 
     def __init__(self, choices: Choices):
         """Load the model."""
-        self._recognizer = ChunkRecognizer(choices)
+        self._recognizer = ChunkRecognizer(choices, choices.reader())
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return the rows of one chunk, as JSON: columns that are empty have no type otherwise."""

@@ -33,6 +33,7 @@ class Setup:
         config: of the model, what scores of timelines follow from.
         widths: of its towers.
         limits: what ``begin`` of the process makes of them.
+        box: folder with the files that it reads; None: they lie anywhere.
     """
 
     settings: Mapping[str, Any]
@@ -43,6 +44,7 @@ class Setup:
     config: Mapping[str, Any]
     widths: Mapping[str, int]
     limits: Mapping[str, Any] = field(default_factory=dict)
+    box: str | None = None
 
     @classmethod
     def of(

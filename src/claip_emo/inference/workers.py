@@ -53,8 +53,7 @@ class Worker:
         self.box = box
         self._starting, self._there = threading.Lock(), False
         self._late = self._over = False
-        own = {} if box is None else {"folder": str(box)}
-        told = pack(asdict(replace(setup, limits={**setup.limits, **own})))
+        told = pack(asdict(replace(setup, box=None if box is None else str(box))))
         ours, theirs = socket.socketpair()
         self._connection = Connection(ours.detach())
         try:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+from claip_emo.inference.pipeline import Pace
 from claip_emo.inference.reading_jobs import WorkerLostError, WorkerRefusedError, WorkerTimeError
 from claip_emo.inference.reading_setup import Setup
 from claip_emo.inference.recognizer import EmotionRecognizer
@@ -79,10 +80,10 @@ class Decoding:
         Raises:
             ProblemError: if nothing comes of it.
         """
-        request = _Request()
+        pace = Pace()
 
         def run() -> Found:
-            with self._workers.borrowed() as worker, request.by(worker):
+            with self._workers.borrowed() as worker, pace.ended_by(worker.kill):
                 with _in_its_box(worker, path) as inside:
                     found = work(worker, inside)
                 if not isinstance(found, kind):
@@ -94,7 +95,7 @@ class Decoding:
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
-            request.give_up()
+            pace.end()
             while not future.done():  # soon, and then the file is where it was
                 await asyncio.sleep(LOOKS_EVERY_S)
             raise
@@ -128,34 +129,6 @@ class Decoding:
                 if not self._closed.is_set():
                     logger.warning("%s", error)
                 self._closed.wait(AGAIN_S)
-
-
-class _Request:
-    """Who works for a request, and whether anybody still waits for it."""
-
-    def __init__(self) -> None:
-        self._lock, self._given_up = threading.Lock(), False
-        self._worker: Worker | None = None
-
-    @contextmanager
-    def by(self, worker: Worker) -> Iterator[None]:
-        """Let a process work for it, which is the process of others afterwards."""
-        with self._lock:
-            if self._given_up:
-                raise WorkerLostError("nobody waits for it any more")
-            self._worker = worker
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._worker = None
-
-    def give_up(self) -> None:
-        """End the process that works for it, if one does, and let none begin."""
-        with self._lock:
-            self._given_up = True
-            if self._worker is not None:
-                self._worker.kill()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-PREFIX, LOCK, PARTS = "claip-emo-serve-", "serve.lock", ("uploads", "boxes")
+PREFIX, LOCK, SUBFOLDERS = "claip-emo-serve-", "serve.lock", ("uploads", "boxes")
 
 
 class Folder:
@@ -27,7 +27,7 @@ class Folder:
         """Make it, and remove those whose servers are gone."""
         remove_left_over()
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self.uploads, self.boxes = (self.path / part for part in PARTS)
+        self.uploads, self.boxes = (self.path / part for part in SUBFOLDERS)
         for part in (self.uploads, self.boxes):
             part.mkdir()
         self._lock = os.open(self.path / ".new", os.O_RDWR | os.O_CREAT, 0o600)
@@ -46,7 +46,7 @@ def remove_left_over() -> None:
     if fcntl is None:
         return
     for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
-        if not all((lock.parent / part).is_dir() for part in PARTS):
+        if not all((lock.parent / part).is_dir() for part in SUBFOLDERS):
             continue  # it is something else
         try:
             descriptor = os.open(lock, os.O_RDWR)

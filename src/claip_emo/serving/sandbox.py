@@ -44,7 +44,7 @@ def begin(setup: Mapping[str, Any]) -> Guard:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     resource.setrlimit(resource.RLIMIT_DATA, (limits["memory_bytes"], limits["memory_bytes"]))
-    _confine([*_needed(), *filter(None, [setup["face_model"]]), limits["folder"]])
+    _confine([*_needed(), *filter(None, (setup["face_model"], setup["box"]))])
 
     @contextmanager
     def guard(job: Mapping[str, Any]) -> Iterator[None]:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FIELD_BYTES = 256
 HEADER_BYTES = 4096
-PARTS = 16
+MOST_PARTS = 16
 AROUND_BYTES = 64 * 1024  # of boundaries, headers and fields beside the file
 FILE = "file"
 
@@ -169,8 +169,8 @@ class _Form:
         self._headers, self._header, self._value = {}, b"", b""
         self._name, self._words = "", bytearray()
         self._header_bytes = 0
-        if self._parts > PARTS:
-            raise ProblemError("wrong_parameters", f"The form has more than {PARTS} parts.")
+        if self._parts > MOST_PARTS:
+            raise ProblemError("wrong_parameters", f"The form has more than {MOST_PARTS} parts.")
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._count(end - start)
