@@ -14,6 +14,7 @@ from benchmarks import clips, released
 from benchmarks.claim import Check, Claim, Options, speed_checks
 from benchmarks.measuring import factors, interleaved, say
 from benchmarks.models import build
+from benchmarks.rounded import in_bf16
 from claip_emo.corpora.base import Corpus
 from claip_emo.data.dataset import ClipDataset
 from claip_emo.evaluation.evaluate import predict
@@ -24,6 +25,7 @@ from claip_emo.model.processing import ClaipEmoProcessor
 FACTOR = 6.0
 FP32_DISTANCE, BF16_DISTANCE = 1e-5, 0.02  # between probabilities
 AGREEMENT, COMPARED = 0.99, 200  # of labels, and on how many clips at least
+INT8_COMPARED = 40
 MARGIN = 0.01  # random heads give near-ties: clips below the margin do not count
 LEAST_FAVOURABLE = {"64 frames": 64, "200 frames": 200}  # no frame twice within a view
 
@@ -37,7 +39,7 @@ class Ways:
         self.precision = best_precision("cpu", self.model.config)
         self._released = released.ReleasedModel(self.model)
         self._reader = released.ReleasedReader(self.processor)
-        self._merged: dict[Precision, ClaipEmoModel] = {}
+        self._merged: dict[str, ClaipEmoModel] = {}
 
     def ours(self, corpus: Corpus, precision: Precision | None = None) -> np.ndarray:
         """Score clips our way, (clip, classes)."""
@@ -45,6 +47,12 @@ class Ways:
         if precision not in self._merged:
             self._merged[precision] = copy.deepcopy(self.model).merge(precision)
         return scores(self._merged[precision], self.processor, corpus)
+
+    def rounded(self, corpus: Corpus) -> np.ndarray:
+        """Score clips our way in bf16, the products computed in float32, (clip, classes)."""
+        if "rounded" not in self._merged:
+            self._merged["rounded"] = in_bf16(self.model)
+        return scores(self._merged["rounded"], self.processor, corpus)
 
     def as_released(self, corpus: Corpus) -> np.ndarray:
         """Score clips the released way, (clip, classes)."""
@@ -69,11 +77,17 @@ def measure(options: Options) -> Claim:
     for name, row in rows.items():
         for what, key, goal in (
             ("fp32", "fp32_distance", FP32_DISTANCE),
-            ("bf16", "bf16_distance", BF16_DISTANCE),
+            ("bf16", "distance", BF16_DISTANCE),
         ):
             text = f"{name}: largest difference of a probability, {what}"
             checks.append(Check(text, row[key], "", goal, "most"))
         checks.append(agreement(name, row))
+        if "int8" in row:
+            figure = row["int8"]["factor"]["median"], row["int8_compared"]["distance"]
+            checks += [
+                Check(f"{name}: time per clip, released / ours in int8", figure[0], "x", None),
+                Check(f"{name}: largest difference of a probability, int8", figure[1], "", None),
+            ]
     baseline = {
         "what": "released way, time per clip",
         "figure": max(row["released"]["median_s"] for row in rows.values()),
@@ -103,10 +117,16 @@ def _measure_one(backbone: str, options: Options) -> dict[str, Any]:
         def run(name: str, score: Any) -> None:
             found[name] = score(corpus)
 
+        def in_int8(clips: Corpus) -> np.ndarray:
+            return ways.ours(clips, "int8")
+
         jobs = {
             "released": lambda: run("released", ways.as_released),
             "ours": lambda: run("ours", ways.ours),
         }
+        if not has_bf16("cpu"):  # what is left to those who want it faster than float32
+            jobs["int8"] = lambda: run("int8", in_int8)
+            in_int8(corpus)
         ways.ours(corpus)  # packs the weights and warms up; the released way has nothing to warm
         timed = interleaved(jobs, rounds, warm_up=False)
         row: dict[str, Any] = {
@@ -120,12 +140,17 @@ def _measure_one(backbone: str, options: Options) -> dict[str, Any]:
                 for name, count in LEAST_FAVOURABLE.items()
             },
         }
-        say(f"{backbone}: {row['factor']}")
+        if "int8" in jobs:
+            row["int8"] = timed["int8"].to_dict(per=per_round) | {
+                "factor": factors(timed["released"], timed["int8"])
+            }
+        say(f"{backbone}: {row['factor']}, int8 {row.get('int8', {}).get('factor')}")
         fp32 = found["ours"] if ways.precision == "fp32" else ways.ours(corpus, "fp32")
         row["fp32_distance"] = float(np.abs(fp32 - found["released"]).max())
-        count = _clips_to_compare(options)
+        hardware = has_bf16("cpu")
+        count = COMPARED if not options.quick else 20 if hardware else 2
         many = clips.dfew_like(Path(folder) / "many", clips.lengths(count), size_px)
-        row |= _compare(ways, many)
+        row |= _compare(ways, many, emulated=0 if hardware else 1 if options.quick else 4)
     return row
 
 
@@ -139,22 +164,35 @@ def _case(ways: Ways, folder: Path, frames: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _clips_to_compare(options: Options) -> int:
-    """Return how many clips bf16 is compared on: emulated it takes most of a minute for each."""
-    if has_bf16("cpu"):
-        return 20 if options.quick else COMPARED
-    return 1 if options.quick else 4
+def _compare(ways: Ways, corpus: Corpus, emulated: int) -> dict[str, Any]:
+    """Compare bf16 with fp32 on clips, in batches so that progress can be told.
 
-
-def _compare(ways: Ways, corpus: Corpus) -> dict[str, Any]:
-    """Compare bf16 with fp32 on clips, in batches so that progress can be told."""
+    Where bf16 is emulated, its products are computed in float32, and so many of the clips are
+    computed by emulation too, which tells how near the two are. There int8 is compared as well.
+    """
     wide, narrow = [], []
     for start in range(0, len(corpus), 8):
         part = replace(corpus, samples=corpus.samples[start : start + 8])
         wide.append(ways.ours(part, "fp32"))
-        narrow.append(ways.ours(part, "bf16"))
+        narrow.append(ways.rounded(part) if emulated else ways.ours(part, "bf16"))
         say(f"bf16 beside fp32: {min(start + 8, len(corpus))} of {len(corpus)} clips")
-    return compared(np.concatenate(wide), np.concatenate(narrow))
+    of_fp32, of_bf16 = np.concatenate(wide), np.concatenate(narrow)
+    row = compared(of_fp32, of_bf16)
+    if not emulated:
+        return row | {"bf16_products": "by the processor"}
+
+    def some(count: int) -> tuple[np.ndarray, Corpus]:
+        """Choose clips of all lengths."""
+        places = np.linspace(0, len(corpus) - 1, min(count, len(corpus))).round().astype(int)
+        return places, replace(corpus, samples=[corpus.samples[place] for place in places])
+
+    (few, of_few), (more, of_more) = some(emulated), some(INT8_COMPARED)
+    return row | {
+        "bf16_products": "of rounded numbers, summed in float32",
+        "emulated_distance": float(np.abs(ways.ours(of_few, "bf16") - of_bf16[few]).max()),
+        "emulated_clips": len(few),
+        "int8_compared": compared(of_fp32[more], ways.ours(of_more, "int8")),
+    }
 
 
 def compared(wide: np.ndarray, narrow: np.ndarray) -> dict[str, Any]:
@@ -167,7 +205,7 @@ def compared(wide: np.ndarray, narrow: np.ndarray) -> dict[str, Any]:
     clear = first - second > MARGIN
     same = wide.argmax(axis=1) == narrow.argmax(axis=1)
     return {
-        "bf16_distance": float(np.abs(wide - narrow).max()),
+        "distance": float(np.abs(wide - narrow).max()),
         "agreement": float(same[clear].mean()) if clear.any() else float("nan"),
         "compared_clips": len(wide),
         "clear_clips": int(clear.sum()),

@@ -118,5 +118,5 @@ def test_labels_are_compared_where_the_margin_is_clear() -> None:
     assert found["clear_clips"] == 3
     assert found["compared_clips"] == 4
     assert found["disagreeing"] == [2]
-    assert found["bf16_distance"] == pytest.approx(0.41)
+    assert found["distance"] == pytest.approx(0.41)
     assert np.isnan(compared(wide[1:2], narrow[1:2])["agreement"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from claip_emo.media.clip import ClipSpec, load_clip
+from claip_emo.media.container import open_media
 from claip_emo.media.decode import MediaError, scan
 from claip_emo.media.recording import load_recording
 
@@ -179,3 +180,38 @@ def test_which_of_several_sounds_is_heard(tmp_path) -> None:
 def test_a_name_that_is_too_long(tmp_path) -> None:
     with pytest.raises(MediaError, match="too long"):
         load_clip(tmp_path / ("x" * 300 + ".mp4"), SPEC)
+
+
+def dts_frame(size: int) -> bytes:
+    """A frame of DTS with a right header (stereo, 48 kHz) and nothing in it."""
+    fields = [(1, 1), (5, 31), (1, 0), (7, 15), (14, size - 1), (6, 2), (4, 13), (5, 15)]
+    bits = "".join(f"{value:0{length}b}" for length, value in fields).ljust(96, "0")
+    return (bytes.fromhex("7ffe8001") + int(bits, 2).to_bytes(12, "big")).ljust(size, b"\0")
+
+
+def test_dts_that_calls_itself_a_plain_wav_is_found_out(tmp_path) -> None:
+    path = wav(tmp_path / "a.wav", np.frombuffer(b"", np.float32), channels=2)
+    header, frames = path.read_bytes(), dts_frame(4096) * 16
+    path.write_bytes(header[:-4] + struct.pack("<I", len(frames)) + frames)
+    few = {"max_probe_packets": "1"}
+    with av.open(str(path), container_options=few) as container:
+        assert container.streams.audio[0].codec_context.name == "pcm_s16le"
+    with open_media(str(path)) as container:
+        assert container.streams.audio[0].codec_context.name == "dca"
+
+
+def test_what_a_plain_wav_holds_is_not_probed_at_length(tmp_path, monkeypatch) -> None:
+    plain = wav(tmp_path / "a.wav", tone(0.5))
+    film = write(tmp_path / "b.mp4", ramp(4), tone(0.5))
+    asked: dict[str, dict[str, str]] = {}
+    opened = av.open
+
+    def spied(name: str, **how: object) -> object:
+        asked[Path(name).name] = how["container_options"]
+        return opened(name, **how)
+
+    monkeypatch.setattr(av, "open", spied)
+    for path in (plain, film):
+        open_media(str(path)).close()
+    assert asked["a.wav"]["max_probe_packets"] == "1"
+    assert "max_probe_packets" not in asked["b.mp4"]

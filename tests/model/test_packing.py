@@ -99,3 +99,19 @@ def test_weights_move_unless_they_lie_as_the_cpu_reads_them(monkeypatch) -> None
     for precision in ("fp32", "bf16"):
         moved = PackedLinear(weight, bias, precision).to("meta", torch.float64)
         assert moved(torch.randn(5, 64, device="meta")).device.type == "meta"
+
+
+def test_the_engine_of_integers_is_chosen_for_these_weights_only(monkeypatch) -> None:
+    engines = torch.backends.quantized
+    former, chosen = engines.engine, []
+    prepack = torch.ops.quantized.linear_prepack
+
+    def spied(*weights: object) -> object:
+        chosen.append(engines.engine)
+        return prepack(*weights)
+
+    monkeypatch.setattr(torch.ops.quantized, "linear_prepack", spied)
+    PackedLinear(torch.randn(8, 16), None, "int8")
+    expected = packing.INT8_ENGINE if packing.INT8_ENGINE in engines.supported_engines else former
+    assert chosen == [expected]
+    assert engines.engine == former
