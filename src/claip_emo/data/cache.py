@@ -24,7 +24,7 @@ from claip_emo.data.content import Content, Digests, Files
 from claip_emo.data.shards import PICTURES, SOUND, DamagedShardError, Shelf, set_aside
 from claip_emo.media.clip import ClipSpec
 from claip_emo.media.decode import MediaError
-from claip_emo.media.faces import FaceDetector
+from claip_emo.media.faces import FaceDetector, told_apart
 from claip_emo.media.recording import Recording
 from claip_emo.media.weakness import no_face, silent, why_nothing
 
@@ -172,13 +172,7 @@ def picture_settings(spec: ClipSpec, detector: FaceDetector | None) -> dict[str,
     """Return what decides how the pictures of a clip look."""
     settings: dict[str, Any] = {"way": WAY, "size_px": spec.size_px, "jpeg_quality": JPEG_QUALITY}
     if detector is not None:
-        model = getattr(detector, "model_file", None)
-        settings |= {
-            "detector": detector.name,
-            "detector_model": hashlib.blake2b(model.read_bytes()).hexdigest() if model else None,
-            "face_margin": spec.face_margin,
-            "every": spec.stride,
-        }
+        settings |= told_apart(detector) | {"face_margin": spec.face_margin, "every": spec.stride}
     return settings
 
 

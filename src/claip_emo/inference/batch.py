@@ -22,7 +22,7 @@ from claip_emo.inference.reading_setup import Setup
 from claip_emo.inference.recognizer import BATCH_SIZE, EmotionRecognizer
 from claip_emo.inference.workers import Workers
 from claip_emo.inference.workers_reader import WorkersReader
-from claip_emo.media.faces import YuNet
+from claip_emo.media.faces import told_apart
 from claip_emo.media.spec import DetectorKind
 from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.folded import FoldedConfig
@@ -74,11 +74,7 @@ class Choices:
         for name in ("folder", "face_detector", "face_model", "device", "batch_size", "workers",
                      "timeout_s"):  # fmt: skip
             del chosen[name]
-        detector = reader.detector
-        found = "none" if detector is None else detector.name
-        if isinstance(detector, YuNet):
-            found += f" {hashlib.sha256(detector.model_file.read_bytes()).hexdigest()}"
-        return chosen | {"model": digest(Path(self.folder)), "face detector": found}
+        return chosen | {"model": digest(Path(self.folder))} | told_apart(reader.detector)
 
     def reader(self) -> Reader:
         """Return what reads files for the model.

@@ -9,7 +9,7 @@ from typing import Any
 
 from claip_emo.inference.predictor import Predictor
 from claip_emo.inference.reader import FRAMES_AHEAD, Reader
-from claip_emo.media.faces import YuNet
+from claip_emo.media.faces import model_file_of
 from claip_emo.model.description import Modality
 
 PASSED = {
@@ -54,7 +54,7 @@ class Setup:
         config = predictor.config
         told = ("labels", "modality", "num_frames", "temperature", "logit_shift", "abstain_below")
         detector = reader.detector
-        model = detector.model_file if isinstance(detector, YuNet) else reader.face_model
+        model = model_file_of(detector) or reader.face_model
         return cls(
             settings=asdict(reader.settings),
             reads=reader.reads,

@@ -148,6 +148,20 @@ class Haar(_PerThread):
         return np.hstack([np.asarray(boxes, np.float32) / scale, score]).astype(np.float32)
 
 
+def model_file_of(detector: FaceDetector | None) -> Path | None:
+    """Return the file with a detector's weights; None: it has none of its own."""
+    return detector.model_file if isinstance(detector, YuNet) else None
+
+
+def told_apart(detector: FaceDetector | None) -> dict[str, str | None]:
+    """Return what tells a detector from any other: its name, and its weights' digest."""
+    file = model_file_of(detector)
+    return {
+        "detector": "none" if detector is None else detector.name,
+        "detector_model": None if file is None else hashlib.blake2b(file.read_bytes()).hexdigest(),
+    }
+
+
 def turned_faces(detector: FaceDetector, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the faces of a picture and how far each is turned, (face, 6).
 
