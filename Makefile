@@ -40,7 +40,7 @@ lint: $(READY)
 	@long=$$(find src tests benchmarks examples -name '*.py' | xargs wc -l | awk '$$1 > 350 && $$2 != "total"'); \
 	  if [ -n "$$long" ]; then echo "Files over 350 lines:"; echo "$$long"; exit 1; fi
 
-BENCHMARKS := startup batch serving export loader prepare bf16 predict timeline evaluate train_step scaling
+BENCHMARKS := startup batch serving export loader prepare bf16 predict timeline evaluate labels train_step scaling
 
 bench: $(READY)
 	@failed=; for name in $(BENCHMARKS); do \

@@ -15,8 +15,8 @@ from benchmarks import machine
 from benchmarks.claim import Claim, Options
 
 NAMES = (
-    "evaluate", "train_step", "loader", "bf16", "predict", "timeline", "scaling", "startup",
-    "prepare", "export", "batch", "serving", "hostile",
+    "evaluate", "labels", "train_step", "loader", "bf16", "predict", "timeline", "scaling",
+    "startup", "prepare", "export", "batch", "serving", "hostile",
 )  # fmt: skip
 
 
@@ -29,12 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backbone", action="append", default=[], help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     options = Options(given.quick, tuple(given.backbone))
+    commit, command = machine.commit(), machine.command()  # as it is now, whatever happens to it
     with redirect_stdout(sys.stderr):  # whatever libraries print
         claim: Claim = importlib.import_module(f"benchmarks.{given.name}").measure(options)
     result = claim.to_dict(
         machine=machine.describe(),
-        commit=machine.commit(),
-        command=machine.command(),
+        commit=commit,
+        command=command,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     if given.out:

@@ -55,8 +55,15 @@ def measure(options: Options) -> Claim:
             rows[name] = _share(pack(model.audio_tower, precision), mel, precision)
             say(f"{name}: {rows[name]['share']}")
         stages[backbone] = _stages(model, processor)
+    enough = has_bf16("cpu")  # products that are emulated are so slow that nothing else counts
     checks = [
-        Check(f"{name}: forward, share of the GEMM rate", row["share"]["median"], "share", SHARE)
+        Check(
+            f"{name}: forward, share of the GEMM rate" + ("" if enough else " (both emulated)"),
+            row["share"]["median"],
+            "share",
+            SHARE,
+            enough=enough,
+        )
         for name, row in rows.items()
         if name.endswith("bf16") and not name.startswith("HTS-AT")
     ]

@@ -85,12 +85,26 @@ def _evaluate(axes: np.ndarray, result: Result) -> None:
     for backbone, row in rows.items():
         names.append(f"{backbone}, as in DFEW")
         values.append(row["factor"]["median"])
+        if "int8" in row:
+            names.append(f"{backbone}, as in DFEW, int8")
+            values.append(row["int8"]["factor"]["median"])
         for case, found in row["cases"].items():
             names.append(f"{backbone}, {case}")
             values.append(found["factor"]["median"])
     _bars(axes[1], names, values, [OURS] * len(names), "{:.1f} x")
     axes[1].axvline(result["goal"], **GOAL)
     axes[1].set_title("Times faster (dashed: goal)")
+
+
+def _labels(axes: np.ndarray, result: Result) -> None:
+    rows = result["details"]["backbones"]
+    ways = [(f"{name}, {way}", row[way]) for name, row in rows.items() for way in ("bf16", "int8")]
+    names, colours = [name for name, _ in ways], [OURS] * len(ways)
+    _bars(axes[0], names, [row["distance"] for _, row in ways], colours, "{:.1e}")
+    axes[0].set_title("Largest difference of a probability")
+    shares = [100 * (row["agreement"] or 0) for _, row in ways]
+    _bars(axes[1], names, shares, colours, "{:.1f} %")
+    axes[1].set_title("Labels as in fp32")
 
 
 def _train_step(axes: np.ndarray, result: Result) -> None:
@@ -289,6 +303,7 @@ def _hostile(axes: np.ndarray, result: Result) -> None:
 Plot = Callable[[np.ndarray, Result], None]
 FIGURES: dict[str, tuple[Plot, int, tuple[float, float]]] = {
     "evaluate": (_evaluate, 2, (9, 2.6)),
+    "labels": (_labels, 2, (9, 2)),
     "train_step": (_train_step, 2, (9, 2.2)),
     "loader": (_loader, 2, (8, 2)),
     "bf16": (_bf16, 2, (9, 3.4)),

@@ -12,6 +12,7 @@ and can be compared. Only the 16 frames of a view are decoded, not the whole cli
 
 from __future__ import annotations
 
+import itertools
 import wave
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,11 +144,16 @@ class ReleasedModel(nn.Module):
 
 @torch.no_grad()
 def probabilities(released: ReleasedModel, reader: ReleasedReader, sample: Sample) -> np.ndarray:
-    """Score one clip: the mean over its four views of the softmax, (classes,)."""
-    views = [reader.view(sample, s, c) for s in range(SEGMENTS) for c in range(CROPS)]
-    pixels, mels = (torch.from_numpy(np.stack(part)) for part in zip(*views, strict=True))
-    logits = released.eval()(pixels, mels)
-    return logits.double().softmax(dim=-1).mean(dim=0).numpy()
+    """Score one clip: the mean over its four views of the softmax, (classes,).
+
+    View after view, which is a fifth faster on the CPU than all four at once.
+    """
+    released.eval()
+    logits = []
+    for segment, crop in itertools.product(range(SEGMENTS), range(CROPS)):
+        frames, mel = reader.view(sample, segment, crop)
+        logits.append(released(torch.from_numpy(frames)[None], torch.from_numpy(mel)[None]))
+    return torch.cat(logits).double().softmax(dim=-1).mean(dim=0).numpy()
 
 
 class ReleasedTraining:

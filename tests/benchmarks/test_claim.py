@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from benchmarks.claim import Check, Claim, Options
-from benchmarks.evaluate import agreement
+from benchmarks.labels import agreement
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.arithmetic import count
-from benchmarks.evaluate import compared
+from benchmarks.labels import compared
 from benchmarks.measuring import (
     Timing,
     factors,

@@ -56,7 +56,7 @@ def served(
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive()
-    assert not made.folder.exists()
+    assert not made.uploads.exists()
 
 
 @pytest.fixture(scope="session")
@@ -70,9 +70,9 @@ def client(server) -> Iterator[Client]:
     """Asks the server, which has forgotten everything afterwards."""
     yield server[0]
     until = time.monotonic() + 10
-    while [*server[1].folder.iterdir()] and time.monotonic() < until:
+    while [*server[1].uploads.iterdir()] and time.monotonic() < until:
         time.sleep(0.01)
-    assert [*server[1].folder.iterdir()] == []
+    assert [*server[1].uploads.iterdir()] == []
 
 
 @pytest.fixture(scope="session")

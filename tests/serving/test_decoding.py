@@ -97,7 +97,7 @@ def test_who_leaves_does_not_keep_a_process_busy(recognizer, both, route) -> Non
             time.sleep(0.5)
         assert gone(pid, within_s=3)
         assert client.post(both).status == 200
-        assert [*made.folder.iterdir()] == []
+        assert [*made.uploads.iterdir()] == []
 
 
 def test_what_is_no_answer_is_not_taken_from_a_process(recognizer, both, monkeypatch) -> None:
@@ -155,7 +155,7 @@ def test_a_process_reads_the_upload_it_is_given_and_no_other(recognizer, both) -
             for box, status in (
                 (one.box, "read"),
                 (other.box, "refused"),
-                (made.folder, "refused"),
+                (made.uploads, "refused"),
             ):
                 path = box / "upload"
                 path.write_bytes(both.read_bytes())

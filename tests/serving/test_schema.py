@@ -58,4 +58,4 @@ def test_nothing_is_answered_that_is_not_described(schema, server, mode) -> None
     assert seen == ROUTES
     assert (200 in statuses) == (mode is GenerationMode.POSITIVE)
     assert not statuses & {500, 503, 504}
-    assert [*server[1].folder.iterdir()] == []
+    assert [*server[1].uploads.iterdir()] == []

@@ -43,7 +43,7 @@ class Service:
     Attributes:
         metrics: what was done.
         draining: whether it takes no more requests.
-        folder: where uploads lie until they are read.
+        uploads: where files lie until they are read.
     """
 
     def __init__(self, recognizer: EmotionRecognizer, limits: Limits):
@@ -57,7 +57,7 @@ class Service:
         self._in_flight, self._idle = 0, asyncio.Event()
         self._idle.set()
         self._place = Folder()
-        self.folder = self._place.uploads
+        self.uploads = self._place.uploads
         try:
             self._decoding = Decoding(recognizer, limits, self._place.boxes, self.metrics)
         except BaseException:
@@ -81,7 +81,7 @@ class Service:
         self._in_flight += 1
         self._idle.clear()
         self.metrics.in_flight.set(self._in_flight)
-        path = self.folder / uuid.uuid4().hex
+        path = self.uploads / uuid.uuid4().hex
         try:
             yield path
         finally:
