@@ -150,17 +150,27 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def largest(fits: Callable[[int], bool], most: int) -> int:
-    """Return the largest batch that fits, within an eighth; 0: none does. Tried up to ``most``."""
+def largest(
+    fits: Callable[[int], bool], most: int, seconds: float = float("inf")
+) -> tuple[int, bool]:
+    """Find the largest batch that fits, up to ``most``.
+
+    Returns:
+        It, 0 where none does; and whether it is known within an eighth: not where ``most`` fits,
+        or the seconds were over before.
+    """
+    end = time.monotonic() + seconds
     good, bad = 0, 1
-    while bad <= most and fits(bad):
+    while bad <= most and time.monotonic() < end and fits(bad):
         good, bad = bad, 2 * bad
     if bad > most:
-        return good
+        return good, False
     while bad - good > max(1, good // 8):
+        if time.monotonic() >= end:
+            return good, False
         middle = (good + bad) // 2
         good, bad = (middle, bad) if fits(middle) else (good, middle)
-    return good
+    return good, True
 
 
 def timed(run: Callable[[], object], device: torch.device, seconds: float) -> Timing:

@@ -91,11 +91,11 @@ def _jobs(
 
     samples = corpus.samples
     jobs: dict[str, Callable[[int, int], Any]] = {
-        "sample": lambda epoch, index: dataset[Draw(epoch, index)],
+        "sample": lambda epoch, index: collate([dataset[Draw(epoch, index)]]),
         "released sample": lambda _, index: released_read(
             reader, samples[index], lambda n: train_window(n, rng, **step)
         ),
-        "views": lambda _, index: dataset[index],
+        "views": lambda _, index: stack([dataset[index].clip]),
         "released views": lambda _, index: [
             read_view(samples[index], *view) for view in every_view
         ],

@@ -43,6 +43,8 @@ def test_every_configuration_is_a_row(tmp_path, capsys, monkeypatch) -> None:
         bytes_a_clip = 3 * 16 * 32**2 + 4 * 2.55 * 48_000
         assert row["loader"]["mb_per_second"] == pytest.approx(rate * bytes_a_clip / 1e6, rel=0.01)
         assert row["times_released"] == pytest.approx(rate / rows[0]["clips_per_second"], rel=0.01)
+        if row["name"] == "ours":
+            assert 0 < row["times_released_augmented"] < row["times_released"]
 
 
 def test_what_fails_is_a_row_and_what_was_measured_is_kept(tmp_path, capsys, monkeypatch) -> None:
@@ -87,10 +89,21 @@ def test_the_largest_batch_is_found_within_an_eighth(limit: int) -> None:
         tried.append(batch)
         return batch <= limit
 
-    found = largest(fits, 64)
+    found, exact = largest(fits, 64)
+    assert exact is (limit < 64)
     assert found <= limit <= found + max(1, found // 8)
     assert max(tried) <= 64
     assert len(tried) < 14
+
+
+def test_the_largest_batch_is_not_sought_for_ever(monkeypatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(gpu_training.time, "monotonic", lambda: next(clock))
+    assert largest(lambda batch: True, 64, seconds=3) == (2, False)
+    monkeypatch.setattr(gpu_training.time, "monotonic", lambda: next(clock))
+    found, exact = largest(lambda batch: batch <= 40, 64, seconds=8)
+    assert not exact
+    assert 32 <= found <= 40
 
 
 def test_a_batch_that_does_not_fit_leaves_the_training_as_it_was() -> None:

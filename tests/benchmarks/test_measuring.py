@@ -102,10 +102,23 @@ def test_even_time_and_flat_memory_after_the_first_hundred() -> None:
         found[30]["memory_mib"] = 2000.0  # for a moment
         return found
 
-    assert flatness(rows(1.0, 0.0)) == (0.0, 0.0)
-    growth, even = flatness(rows(1.2, 7.0))
+    assert flatness(rows(1.0, 0.0)) == (0.0, 0.0, 0.0)
+    growth, even, medians = flatness(rows(1.2, 7.0))
     assert growth == 7.0
     assert even == pytest.approx(0.2)
+    assert medians == pytest.approx(0.2)
+
+
+def test_what_grows_soon_after_the_first_hundred_is_seen() -> None:
+    rows = [{"clips": 10 * n, "seconds_per_clip": 0.1, "memory_mib": 300.0} for n in range(1, 61)]
+    for row in rows[18:]:  # within the first of five parts
+        row["memory_mib"] = 340.0
+    for row in rows[50:]:  # most batches of a part, but not its fastest
+        row["seconds_per_clip"] = 0.15
+    rows[-1]["seconds_per_clip"] = 0.1
+    growth, even, medians = flatness(rows)
+    assert (growth, even) == (40.0, 0.0)
+    assert medians == pytest.approx(0.5)
 
 
 def test_labels_are_compared_where_the_margin_is_clear() -> None:

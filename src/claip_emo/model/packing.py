@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from claip_emo.model.precision import Precision
 
 ADAPTER = "default"  # the name peft gives to a model's only adapter
 INT8_MOST = 127
-INT8_ENGINE = "onednn"  # 1.1 times FBGEMM, which torch would take on a processor without VNNI
+INT8_ENGINE = "onednn"  # on a processor without VNNI torch would take FBGEMM, which is slower
+_engine_lock = threading.Lock()
 
 
 def has_adapter(module: nn.Module) -> bool:
@@ -168,13 +170,14 @@ def _quantised(weight: Tensor, bias: Tensor | None) -> torch.ScriptObject:
 def _int8_engine() -> Iterator[None]:
     """Let torch lay weights out for the engine that measures best, where it has it."""
     engines = torch.backends.quantized
-    former = engines.engine
-    if INT8_ENGINE in engines.supported_engines:
-        engines.engine = INT8_ENGINE
-    try:
-        yield
-    finally:
-        engines.engine = former
+    with _engine_lock:  # the choice is the whole process's
+        former = engines.engine
+        if INT8_ENGINE in engines.supported_engines:
+            engines.engine = INT8_ENGINE
+        try:
+            yield
+        finally:
+            engines.engine = former
 
 
 def has_vnni() -> bool:
