@@ -51,7 +51,9 @@ def _bars(axes: Axes, names: list[str], values: list[float], colours: list[str],
     bars = axes.barh(range(len(names)), values, color=colours, height=0.65)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.bar_label(bars, [form.format(value) for value in values], padding=3)
+    texts = axes.bar_label(bars, [form.format(value) for value in values], padding=3)
+    for text in texts:  # a goal's line may lie behind
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
     axes.margins(x=0.18)
 
 
@@ -73,7 +75,7 @@ def _pairs(axes: Axes, rows: dict[str, Any], per: str) -> None:
             place += 1
     axes.set_yticks(range(place), names)
     axes.invert_yaxis()
-    axes.margins(x=0.18)
+    axes.margins(x=0.25)
     axes.set_xlabel(f"seconds per {per}")
 
 
