@@ -34,6 +34,11 @@ def measure(options: Options) -> Claim:
     for backbone in options.towers("vit-b32", "vit-b16"):
         rows[backbone] = _measure_one(backbone, QUICK_CLIPS if options.quick else COMPARED)
         say(f"{backbone}: {rows[backbone]}")
+    return claim(rows)
+
+
+def claim(rows: dict[str, dict[str, Any]]) -> Claim:
+    """Return the claim of the backbones that were measured."""
     checks = [agreement(name, row["bf16"]) for name, row in rows.items()]
     checks.sort(key=lambda check: check.figure)
     for name, row in rows.items():
