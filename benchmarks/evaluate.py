@@ -107,8 +107,9 @@ def _measure_one(backbone: str, options: Options) -> dict[str, Any]:
         if not has_bf16("cpu"):  # what is left to those who want it faster than float32
             jobs["int8"] = lambda: run("int8", partial(ways.ours, precision="int8"))
         first = replace(corpus, samples=corpus.samples[:1])
-        for score in (ways.as_released, ways.ours, partial(ways.ours, precision="int8")):
-            score(first)  # packs the weights and warms up
+        ways.as_released(first)
+        for precision in (ways.precision, *(["int8"] if "int8" in jobs else [])):
+            ways.ours(first, precision)  # packs the weights and warms up
         timed = interleaved(jobs, rounds, warm_up=False)
         row: dict[str, Any] = {
             "precision": ways.precision,

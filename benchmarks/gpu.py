@@ -81,6 +81,7 @@ class Run:
             "bf16": gemm_tflops(self.device, torch.bfloat16, size),
             "fp32": gemm_tflops(self.device, torch.float32, size),
         }
+        self.commit = machine.commit()
         self.rows: list[dict[str, Any]] = []
         self.left_out: list[dict[str, Any]] = []
         self.towers: dict[str, dict[str, float]] = {}
@@ -202,7 +203,7 @@ class Run:
                 "rows": self.rows,
                 "left_out": self.left_out,
                 "machine": machine.describe(),
-                "commit": machine.commit(),
+                "commit": self.commit,
                 "command": machine.command("benchmarks.gpu"),
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
             }

@@ -161,10 +161,10 @@ def largest(
     """
     end = time.monotonic() + seconds
     good, bad = 0, 1
-    while bad <= most and time.monotonic() < end and fits(bad):
+    while fits(bad):
         good, bad = bad, 2 * bad
-    if bad > most:
-        return good, False
+        if bad > most or time.monotonic() >= end:
+            return good, False
     while bad - good > max(1, good // 8):
         if time.monotonic() >= end:
             return good, False

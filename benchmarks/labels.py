@@ -6,6 +6,7 @@ the clips by emulation too, which tells how near the two are.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ def measure(options: Options) -> Claim:
 def claim(rows: dict[str, dict[str, Any]]) -> Claim:
     """Return the claim of the backbones that were measured."""
     checks = [agreement(name, row["bf16"]) for name, row in rows.items()]
-    checks.sort(key=lambda check: check.figure)
+    checks.sort(key=lambda check: (not math.isnan(check.figure), check.figure))
     for name, row in rows.items():
         found = row["bf16"]["distance"]
         text = f"{name}: largest difference of a probability, bf16"

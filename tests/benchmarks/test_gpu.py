@@ -1,6 +1,7 @@
 """The GPU's benchmark at tiny size on the CPU: every row, what is left out, what fails."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -98,9 +99,10 @@ def test_the_largest_batch_is_found_within_an_eighth(limit: int) -> None:
 
 def test_the_largest_batch_is_not_sought_for_ever(monkeypatch) -> None:
     clock = iter(range(100))
-    monkeypatch.setattr(gpu_training.time, "monotonic", lambda: next(clock))
-    assert largest(lambda batch: True, 64, seconds=3) == (2, False)
-    monkeypatch.setattr(gpu_training.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(gpu_training, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert largest(lambda batch: True, 64, seconds=1) == (1, False)
+    assert largest(lambda batch: True, 64, seconds=2) == (2, False)
+    assert largest(lambda batch: False, 64, seconds=0) == (0, True)
     found, exact = largest(lambda batch: batch <= 40, 64, seconds=8)
     assert not exact
     assert 32 <= found <= 40

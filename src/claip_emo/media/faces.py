@@ -150,7 +150,8 @@ class Haar(_PerThread):
 
 def model_file_of(detector: FaceDetector | None) -> Path | None:
     """Return the file with a detector's weights; None: it has none of its own."""
-    return detector.model_file if isinstance(detector, YuNet) else None
+    file: Path | None = getattr(detector, "model_file", None)
+    return file
 
 
 def told_apart(detector: FaceDetector | None) -> dict[str, str | None]:
