@@ -54,7 +54,7 @@ def _bars(axes: Axes, names: list[str], values: list[float], colours: list[str],
     texts = axes.bar_label(bars, [form.format(value) for value in values], padding=3)
     for text in texts:  # a goal's line may lie behind
         text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
-    axes.margins(x=0.18)
+    axes.margins(x=0.25)
 
 
 def _pairs(axes: Axes, rows: dict[str, Any], per: str) -> None:
@@ -135,7 +135,9 @@ def _bf16(axes: np.ndarray, result: Result) -> None:
     rows = result["details"]["forward"]
     shares = [row["share"]["median"] for row in rows.values()]
     colours = [OURS if name.endswith("bf16") else OTHER for name in rows]
-    _bars(axes[0], list(rows), shares, colours, "{:.2f}")
+    emulated = any(each.startswith("bf16") for each in result["machine"]["missing_instructions"])
+    names = [f"{name}, emulated" if emulated and name.endswith("bf16") else name for name in rows]
+    _bars(axes[0], names, shares, colours, "{:.2f}")
     axes[0].axvline(result["goal"], **GOAL)
     axes[0].set_title("Share of the GEMM rate (dashed: goal)")
     _roofline(axes[1], result["details"])
