@@ -16,8 +16,9 @@ import pytest
 import claip_emo.data.prepare as prepare_module
 from claip_emo.data.cache import ClipCache
 from claip_emo.data.prepare import prepare
-from claip_emo.data.shards import DamagedShardError
+from claip_emo.data.shards import PICTURES, DamagedShardError, Shelf
 from claip_emo.media.clip import load_clip
+from claip_emo.whole_files import written
 
 from .detectors import SPEC, Bright, Deadly
 from .prepared import assert_same, broken, dataset, film, made, sample, shards, voice
@@ -229,6 +230,14 @@ def test_a_shard_that_was_cut_off_is_prepared_anew(films, tmp_path, caplog) -> N
     assert done.made == 1
     assert cache.recording(clips[0]).frames.shape[0] == 12
     assert len(shards(tmp_path)) == 2
+
+
+def test_a_shard_that_is_being_written_is_left_to_who_writes_it(tmp_path, caplog) -> None:
+    with written(tmp_path / "0.arrow") as partial:
+        partial.write_bytes(b"half of a shard")
+        assert len(Shelf(tmp_path, PICTURES)) == 0  # as another process looks
+    assert [path.name for path in tmp_path.iterdir()] == ["0.arrow"]
+    assert not caplog.records
 
 
 def test_no_flipped_bit_is_ever_read(films, tmp_path) -> None:

@@ -181,7 +181,7 @@ class Shelf:
     def refresh(self) -> None:
         """Look for shards that were written since; one that cannot be read is set aside."""
         names = os.listdir(self.folder) if self.folder.is_dir() else []  # asked for every clip
-        for name in sorted({name for name in names if name.endswith(SUFFIX)} - self._seen):
+        for name in sorted({name for name in names if _is_whole(name)} - self._seen):
             shard = self.folder / name
             try:
                 self._places.update(self._rows_of(shard))
@@ -269,6 +269,11 @@ def set_aside(shard: Path) -> None:
         return
     except OSError as error:
         logger.warning("%s cannot be renamed (%s).", shard, error.strerror)
+
+
+def _is_whole(name: str) -> bool:
+    """Say whether a file is a shard; one that is being written ends like it."""
+    return name.endswith(SUFFIX) and not name.startswith(PARTIAL)
 
 
 def _seal(batch: pa.RecordBatch) -> bytes:

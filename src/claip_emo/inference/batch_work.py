@@ -86,7 +86,7 @@ class Work:
         """Return the name of this work, which it has had since it began."""
         run = _read(self.folder / RUN)
         whole = run is not None and run["id"] == in_table  # and only the folder was left
-        rows = any(self.folder.glob("*.parquet"))
+        rows = any(self.folder.glob("[0-9]*.parquet"))  # written whole
         if run is None or whole or (not rows and self._differ(run["how"])):
             self._clear()
             run = {"id": uuid.uuid4().hex, "how": self._how}
