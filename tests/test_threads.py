@@ -7,6 +7,7 @@ import time
 import types
 from pathlib import Path
 
+import cv2
 import pytest
 from threadpoolctl import threadpool_info
 
@@ -111,6 +112,15 @@ def test_products_get_their_threads_back_when_the_last_is_done(monkeypatch) -> N
     assert of_blas() == {2}
 
 
+def test_opencv_has_one_thread_while_anybody_is_inside() -> None:
+    cv2.setNumThreads(2)
+    with threads.one_for_each_picture():
+        with threads.one_for_each_picture():
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 1  # somebody is inside still
+    assert cv2.getNumThreads() == 2
+
+
 def test_what_goes_on_after_an_error_keeps_its_limit_and_the_rest_is_not_done(monkeypatch) -> None:
     choose(2, monkeypatch)
     begun, go_on, seen = threading.Event(), threading.Event(), []
@@ -130,8 +140,8 @@ def test_what_goes_on_after_an_error_keeps_its_limit_and_the_rest_is_not_done(mo
     go_on.set()
     until = time.monotonic() + 10
     while time.monotonic() < until:
-        with threads._limit.lock:
-            if not threads._limit.inside:
+        with threads._products.lock:
+            if not threads._products.inside:
                 break
         time.sleep(0.01)
     assert seen in ([{1}], [{1}, {1}])
@@ -156,13 +166,13 @@ def test_a_forked_process_begins_anew() -> None:
         "from claip_emo import threads\n"
         "threads.use(2)\n"
         "threads.together([int] * 4)\n"
-        "threads._limit.lock.acquire()\n"
-        "threads._limit.inside = 1\n"
+        "threads._products.lock.acquire()\n"
+        "threads._products.inside = 1\n"
         "if not (child := os.fork()):\n"
         "    signal.alarm(20)\n"
         "    os._exit(threads.together([int] * 4) != [0] * 4)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
-        "threads._limit.lock.release()\n"
+        "threads._products.lock.release()\n"
     )
     assert run_python(script).stdout == "0\n"
 

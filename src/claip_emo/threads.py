@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 Found = TypeVar("Found")
 
+MOST_DECODERS = 16  # each has a frame of its own in hand; the decoder warns of more
 OF_THE_ENVIRONMENT = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 
 _chosen: int | None = None
@@ -20,14 +21,36 @@ _here = threading.local()  # whether this thread does a job of ``together``
 
 
 class _Limit:
-    """How many are inside ``one_for_each_product``, and what BLAS had before the first."""
+    """Lets libraries have one thread each while anybody is inside, and then what they had.
 
-    def __init__(self) -> None:
+    Args:
+        ask: returns how many threads each has.
+        tell: sets them.
+    """
+
+    def __init__(self, ask: Callable[[], list[int]], tell: Callable[[list[int]], None]):
         self.lock, self.inside = threading.Lock(), 0
         self.former: list[int] = []
+        self.ask, self.tell = ask, tell
 
-
-_limit = _Limit()
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be inside."""
+        counted = False
+        try:
+            with self.lock:
+                self.inside += 1
+                counted = True
+                if self.inside == 1:
+                    self.former = self.ask()
+                    self.tell([1] * len(self.former))
+            yield
+        finally:
+            if counted:
+                with self.lock:
+                    self.inside -= 1
+                    if self.inside == 0:
+                        self.tell(self.former)
 
 
 def use(threads: int) -> None:
@@ -94,21 +117,24 @@ def one_for_each_product() -> Iterator[None]:
     OpenBLAS's own threads wait for each other at every product, which takes ten times as long
     where others compute on the same cores.
     """
-    limit, counted = _limit, False
-    try:
-        with limit.lock:
-            limit.inside += 1
-            counted = True
-            if limit.inside == 1:
-                limit.former = [library.get_num_threads() for library in _blas()]
-                _let_blas_have([1] * len(limit.former))
+    with _products.held():
         yield
-    finally:
-        if counted:
-            with limit.lock:
-                limit.inside -= 1
-                if limit.inside == 0:
-                    _let_blas_have(limit.former)
+
+
+@contextmanager
+def one_for_each_picture() -> Iterator[None]:
+    """Let decoders and OpenCV treat every picture with one thread while anybody is inside.
+
+    Threads of their own help where one file is read. Where several are, they only wait for each
+    other, OpenCV's in a loop that takes a quarter of all cycles.
+    """
+    with _pictures.held():
+        yield
+
+
+def for_each_picture() -> int:
+    """Return with how many threads the pictures of a file are decoded."""
+    return 1 if _pictures.inside else min(in_use(), MOST_DECODERS)
 
 
 @cache
@@ -143,11 +169,31 @@ def _let_blas_have(threads: list[int]) -> None:
         getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
+def _threads_of_opencv() -> list[int]:
+    import cv2
+
+    return [cv2.getNumThreads()]
+
+
+def _let_opencv_have(threads: list[int]) -> None:
+    import cv2
+
+    for count in threads:
+        cv2.setNumThreads(count)
+
+
+def _limits() -> tuple[_Limit, _Limit]:
+    """Return what holds products of matrices, and what holds pictures; nobody is inside."""
+    products = _Limit(lambda: [library.get_num_threads() for library in _blas()], _let_blas_have)
+    return products, _Limit(_threads_of_opencv, _let_opencv_have)
+
+
 def _forget() -> None:
-    """Begin anew in a forked process: nobody is inside there, whoever held the lock."""
-    global _limit, _here
-    _limit, _here = _Limit(), threading.local()
+    """Begin anew in a forked process: nobody is inside there, whoever held the locks."""
+    global _products, _pictures, _here
+    (_products, _pictures), _here = _limits(), threading.local()
 
 
+_products, _pictures = _limits()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)

@@ -118,6 +118,24 @@ def test_clips_of_several_files_are_scored_at_once(recognizer, paths, monkeypatc
     assert scored == [2, 2, 1]
 
 
+@pytest.mark.parametrize(("files", "threads"), [(1, 2), (2, 1)])
+def test_each_picture_has_one_thread_where_files_are_read_at_once(
+    recognizer, paths, monkeypatch, files, threads
+) -> None:
+    seen, load = set(), reading.load_clip
+    monkeypatch.setattr(
+        reading, "load_clip", lambda *a, **k: seen.add(cv2.getNumThreads()) or load(*a, **k)
+    )
+    former = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        list(recognizer.many([paths[1]] * files))
+        assert seen == {threads}
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(former)
+
+
 def test_only_what_the_towers_fail_on_has_an_error(recognizer, paths, monkeypatch) -> None:
     score = recognizer.predictor.score
 

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from claip_emo.media.decode import MediaError
 from claip_emo.media.picture import Frame
 from claip_emo.media.recording import crop_frames, hear
 from claip_emo.media.source import Source, open_source
+from claip_emo.threads import one_for_each_picture
 
 SHARD_BYTES = 256 << 20  # a shard that is larger takes no further clip
 SHARD_S = 20.0  # nor one that was begun so long ago: what is in no shard yet is lost with a kill
@@ -82,6 +84,11 @@ class Worker:
 
         Clips that other runs are at come last, when these are done with them or died of them.
         """
+        others = len(self._at_work) > 1
+        with one_for_each_picture() if others else nullcontext():
+            return self._make(chunk)
+
+    def _make(self, chunk: Sequence[tuple[int, Task]]) -> tuple[set[str], dict[str, str], int]:
         made: set[str] = set()
         failed: dict[str, str] = {}
         nbytes, left = 0, dict(chunk)

@@ -10,6 +10,8 @@ from typing import Any
 import av
 from av.error import FFmpegError
 
+from claip_emo.threads import for_each_picture
+
 # Lists of other files and pages of text: what is given as a clip must not open its neighbours.
 NOT_MEDIA = {"concat", "concatf", "hls", "applehttp", "dash", "imf", "sdp", "rtsp", "rtp", "tty"}
 
@@ -65,6 +67,11 @@ def video_stream(container: Any) -> Any:
         and stream.codec_context.width > 0
     ]
     return max(streams, key=lambda s: s.codec_context.width * s.codec_context.height, default=None)
+
+
+def with_threads(stream: Any) -> None:
+    """Let a stream of pictures be decoded with as many threads as are to be had for it."""
+    stream.thread_type, stream.thread_count = "AUTO", for_each_picture()
 
 
 def audio_stream(container: Any) -> Any:

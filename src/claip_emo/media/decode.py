@@ -25,6 +25,7 @@ from claip_emo.media.container import (
     open_media,
     packets,
     video_stream,
+    with_threads,
 )
 from claip_emo.media.header import counts_its_frames, promised_bytes
 
@@ -150,7 +151,7 @@ def recount(track: Track) -> Track:
     failed = 0
     with open_media(track.path) as container:
         stream = video_stream(container)
-        stream.thread_type = "AUTO"
+        with_threads(stream)
         for packet in packets(container, [stream], []):
             frames, errors = decoded(packet)
             failed += errors
@@ -198,7 +199,7 @@ def read_frames(
     sought = broken = False
     with open_media(track.path) as container:
         stream = video_stream(container)
-        stream.thread_type = "AUTO"
+        with_threads(stream)
         aspect = float(stream.sample_aspect_ratio or 1)
         patience = 0 if track.by_count else round(REORDERED_S / stream.time_base)
         seek = seek and not track.by_count

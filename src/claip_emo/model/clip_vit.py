@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.activations import ACT2FN
 
+from claip_emo.model.attention import attend
 from claip_emo.model.lora import QUICK_GELU, Activation, LayerNorm, project, working_dtype
 from claip_emo.model.packing import Packed, PackedLinear, effective, refuse_gradients, stacked
 from claip_emo.model.precision import Precision
@@ -167,12 +168,6 @@ class _PackedLayer(nn.Module):
         hidden = hidden + self.out(mixed)
         wide = self.activation(self.up(self.norm2(hidden)))
         return hidden + self.down(wide)
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, *, dropout: float = 0.0) -> Tensor:
-    """Attend over (frame, head, token, part) and join the heads: (frame, token, width)."""
-    mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-    return mixed.transpose(1, 2).flatten(2)
 
 
 def patches(pixels: Tensor, size: int) -> Tensor:

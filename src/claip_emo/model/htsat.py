@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers import ClapAudioConfig, ClapAudioModel
 
+from claip_emo.model.attention import attend
 from claip_emo.model.htsat_windows import Rows, Windows, cropped, padded, quadrupled
 from claip_emo.model.lora import Activation, LayerNorm, project
 from claip_emo.model.packing import Packed, PackedLinear, effective, refuse_gradients, stacked
@@ -228,11 +229,10 @@ def _advanced(block: _Block | nn.Module, stream: Tensor, windows: Windows) -> Te
         for part in block.look(stream)
     )  # for each kind of window (windows * batch, heads, tokens, width of a head)
     found = [
-        functional.scaled_dot_product_attention(*parts, bias.to(parts[0].dtype), block.dropout)
-        for *parts, bias in zip(query, key, value, block.bias.split(1), strict=True)
+        attend(*parts, dropout=block.dropout)
+        for parts in zip(query, key, value, block.bias, strict=True)
     ]
-    joined = [part.transpose(1, 2).flatten(2) for part in found]
-    update = block.join(torch.cat(joined) if len(joined) > 1 else joined[0]).view(stream.shape)
+    update = block.join(torch.cat(found) if len(found) > 1 else found[0]).view(stream.shape)
     if block.drop_path:
         update = update * _survivors(block.drop_path, stream).to(block.dtype)
     stream = stream + update
