@@ -123,7 +123,8 @@ def test_a_tower_learns_and_so_does_its_language(tmp_path, role) -> None:
     lines = lines_of(tmp_path / "out", role)
     assert lines[-1]["losses"]["captions"] < 0.8 * lines[0]["losses"]["captions"]
     assert done.scores["war"] > 0.8
-    assert done.scores["zero_shot_war"] > 0.4  # chance: 0.14
+    # Of the last epoch: the best one of made voices may come before language is learnt.
+    assert lines[-1]["select"]["zero_shot_war"] > 0.4  # chance: 0.14
     assert done.scores == max((line["select"] for line in lines), key=lambda s: s["war"] + s["uar"])
 
 

@@ -210,8 +210,13 @@ def drawn(like: Tensor, share: float) -> Tensor:
     """
     if like.device.type != "cpu":
         return torch.rand(like.shape, device=like.device) < share
-    seed = int(torch.randint(2**63 - 1, ()))
-    words = np.random.SFC64(seed).random_raw(-(-like.numel() // 4))  # of 64 bits
-    bits = torch.from_numpy(words.view(np.int16))[: like.numel()].view(like.shape)
     most = max(round(share * DRAWS), 1) - 1 - DRAWS // 2  # the largest int16 where all are kept
-    return (bits <= most).view(torch.int8)
+    return (_bits(like) <= most).view(torch.int8)
+
+
+def _bits(like: Tensor) -> Tensor:
+    """Draw 16 bits for each element of a tensor; a dry run's has only a shape."""
+    if type(like) is not Tensor:
+        return like.new_empty(like.shape, dtype=torch.int16)
+    words = np.random.SFC64(int(torch.randint(2**63 - 1, ()))).random_raw(-(-like.numel() // 4))
+    return torch.from_numpy(words.view(np.int16))[: like.numel()].view(like.shape)
