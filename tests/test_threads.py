@@ -113,12 +113,28 @@ def test_products_get_their_threads_back_when_the_last_is_done(monkeypatch) -> N
 
 
 def test_opencv_has_one_thread_while_anybody_is_inside() -> None:
+    former = cv2.getNumThreads()
     cv2.setNumThreads(2)
-    with threads.one_for_each_picture():
+    try:
         with threads.one_for_each_picture():
-            assert cv2.getNumThreads() == 1
-        assert cv2.getNumThreads() == 1  # somebody is inside still
-    assert cv2.getNumThreads() == 2
+            with threads.one_for_each_picture():
+                assert cv2.getNumThreads() == 1
+            assert cv2.getNumThreads() == 1  # somebody is inside still
+        assert cv2.getNumThreads() == 2
+        with pytest.raises(ZeroDivisionError), threads.one_for_each_picture():
+            raise ZeroDivisionError
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(former)
+
+
+def test_a_file_is_decoded_with_a_thread_a_core_or_with_one(monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # is for products of matrices
+    for cores, expected in ((3, 3), (200, threads.MOST_DECODERS)):
+        monkeypatch.setattr(threads, "_cores", lambda n=cores: n)
+        assert threads.for_each_picture() == expected
+    with threads.one_for_each_picture():
+        assert threads.for_each_picture() == 1
 
 
 def test_what_goes_on_after_an_error_keeps_its_limit_and_the_rest_is_not_done(monkeypatch) -> None:

@@ -79,9 +79,7 @@ def in_use() -> int:
     for name in OF_THE_ENVIRONMENT:
         if (value := os.environ.get(name, "")).isdigit() and int(value) > 0:
             return int(value)
-    if hasattr(os, "sched_getaffinity"):  # not everywhere
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return _cores()
 
 
 def together(jobs: Sequence[Callable[[], Found]]) -> list[Found]:
@@ -133,8 +131,15 @@ def one_for_each_picture() -> Iterator[None]:
 
 
 def for_each_picture() -> int:
-    """Return with how many threads the pictures of a file are decoded."""
-    return 1 if _pictures.inside else min(in_use(), MOST_DECODERS)
+    """Return with how many threads the pictures of a file are decoded: one a core, or one."""
+    return 1 if _pictures.inside else min(_cores(), MOST_DECODERS)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache

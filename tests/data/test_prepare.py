@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import claip_emo.data.prepare as prepare_module
 from claip_emo.data.cache import ClipCache
 from claip_emo.data.prepare import prepare
+from claip_emo.data.prepare_clip import Worker
 from claip_emo.data.shards import PICTURES, DamagedShardError, Shelf
 from claip_emo.media.clip import load_clip
 from claip_emo.whole_files import written
@@ -279,3 +281,18 @@ def test_damage_met_while_reading_is_mended_by_the_next_run(films, tmp_path, cap
     _, done = made(tmp_path, clips)
     assert done.made == 1
     assert len(shards(tmp_path, "sound")) == 1
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 2), (2, 1)])
+def test_each_picture_has_one_thread_where_several_processes_prepare(
+    tmp_path, monkeypatch, workers, threads
+) -> None:
+    monkeypatch.setattr(Worker, "_make", lambda *_: cv2.getNumThreads())
+    former = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        worker = Worker(ClipCache(tmp_path, SPEC, None), None, None, [-1] * workers, 0)
+        assert worker.make([]) == threads
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(former)

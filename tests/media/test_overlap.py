@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from claip_emo.media import clip as clips
-from claip_emo.media import decode
+from claip_emo.media import container, decode
 from claip_emo.media.clip import ClipSpec, ahead, load_clip
 
 from .make_media import ramp, tone, write
@@ -54,6 +54,23 @@ def test_frames_that_nobody_needs_are_left_out(
         assert all(np.array_equal(some[index], every[index]) for index in wanted)
         if wanted[-1] > 55:  # it was read to its end, but for what is reordered
             assert (fewer < 50) == left_out
+
+
+def test_a_file_is_decoded_with_as_many_threads_as_are_to_be_had(tmp_path, monkeypatch) -> None:
+    track = decode.scan(str(write(tmp_path / "a.mp4", MOVING)))
+    decoded, seen = decode.decoded, []
+    monkeypatch.setattr(
+        decode, "decoded", lambda p: seen.append(p.stream.codec_context.thread_count) or decoded(p)
+    )
+    for threads in (1, 3):
+        monkeypatch.setattr(container, "for_each_picture", lambda n=threads: n)
+        for use in (
+            lambda: list(decode.read_frames(track, [0, 5], lambda f, _: f.to_ndarray())),
+            lambda: decode.recount(track),
+        ):
+            seen.clear()
+            use()
+            assert {*seen} == {threads}
 
 
 def test_items_are_made_ahead_but_not_too_far() -> None:

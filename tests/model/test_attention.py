@@ -1,83 +1,77 @@
-"""Attention by batched products: what torch's own gives, forwards and backwards."""
+"""How the temporal Transformer attends: what its output is made of, in torch and in NumPy."""
 
+import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
-from claip_emo.model import attention
-from claip_emo.model.attention import attend
+from claip_emo.inference.predictor import ModelEncoder
+from claip_emo.model.folded import FoldedModel
+from claip_emo.model.heads import TemporalTransformer
+from claip_emo.model.processing import ClaipEmoProcessor
 
-SHAPES = {"frames": (5, 3, 50, 16), "windows": (6, 2, 64, 24), "one token": (4, 3, 1, 8)}
-
-
-def heads(batch: int, count: int, tokens: int, part: int) -> torch.Tensor:
-    """Random heads that lie in memory as projections leave them, of bfloat16's own numbers."""
-    rows = torch.randn(batch, tokens, count * part).bfloat16()
-    return rows.unflatten(-1, (count, part)).transpose(1, 2)
+from .made_resnets import saved
 
 
-def expected(query, key, value, bias):
-    mixed = functional.scaled_dot_product_attention(query, key, value, bias)
-    return mixed.transpose(1, 2).flatten(2)
+def transformer(heads: int) -> TemporalTransformer:
+    torch.manual_seed(1)
+    return TemporalTransformer(6, num_frames=5, heads=heads, head_dim=4, mlp_dim=8).eval()
 
 
-def with_gradients(parts, bias, call, by) -> list[torch.Tensor]:
-    leaves = [part.detach().clone().requires_grad_() for part in parts]
-    mixed = call(*leaves, bias)
-    mixed.backward(by.to(mixed.dtype))
-    return [mixed.detach(), *(leaf.grad for leaf in leaves)]
+@torch.inference_mode()
+def test_the_output_is_the_values_weighed_by_the_attention() -> None:
+    layer = transformer(heads=1)
+    frames = torch.randn(2, 5, 6)
+    weights = layer.attention(frames)  # of the frames; the rest is the CLS token's own
+    weights = torch.cat([1 - weights.sum(1, keepdim=True), weights], dim=1)[:, :, None]
+    tokens = torch.cat([layer.cls_token.expand(2, 1, 6), frames], 1) + layer.position_embedding
+    values = layer.qkv(layer.attention_norm(tokens))[..., 8:]
+    cls = tokens[:, 0] + layer.attention_out((weights * values).sum(1))
+    hidden = torch.nn.functional.gelu(layer.mlp_in(layer.mlp_norm(cls)), approximate="tanh")
+    torch.testing.assert_close(layer(frames), cls + layer.mlp_out(hidden))
 
 
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_bfloat16_gives_what_float64_does_forwards_and_backwards(
-    shape, biased, monkeypatch
-) -> None:
-    monkeypatch.setattr(attention, "has_bf16", lambda device: True)  # emulated, where it is not
-    torch.manual_seed(0)
-    batch, count, tokens, part = shape
-    query = heads(*shape)
-    key, value = (heads(batch, count, 50 if tokens == 1 else tokens, part) for _ in range(2))
-    bias = torch.randn(count, tokens, key.shape[2]).bfloat16().float() if biased else None
-    by = torch.randn(batch, tokens, count * part).bfloat16()
-    found = with_gradients((query, key, value), bias, attend, by)
-    exact = with_gradients(
-        [each.double() for each in (query, key, value)],
-        None if bias is None else bias.double(),
-        expected,
-        by,
-    )
-    for ours, theirs in zip(found, exact, strict=True):
-        assert ours.dtype == torch.bfloat16
-        assert ours.shape == theirs.shape
-        assert (ours - theirs).norm() < 0.02 * theirs.norm()
+@torch.inference_mode()
+def test_a_head_that_looks_for_one_frame_is_half_of_two() -> None:
+    layer = transformer(heads=2)
+    layer.position_embedding.zero_()
+    layer.cls_token.copy_(torch.tensor([9.0, 0, 0, 0, 0, 0]))
+    layer.qkv.weight.zero_()
+    layer.qkv.weight[0, 0], layer.qkv.weight[8, 5] = 50, 10  # first head: 0 asks for 5
+    frames = torch.eye(6)[None, [1, 2, 5, 3]]
+    found = layer.attention(frames)
+    even = 0.5 / 5  # of the second head, which attends to all alike
+    torch.testing.assert_close(found, torch.tensor([[even, even, 0.5 + even, even]]))
 
 
-def test_what_the_products_do_not_do_is_left_to_torch(monkeypatch) -> None:
-    monkeypatch.setattr(attention, "has_bf16", lambda device: True)
-    monkeypatch.setattr(attention._Attention, "apply", None)  # fails where it is called
-    parts = [heads(2, 2, 4, 8) for _ in range(3)]
-    positions = torch.randn(2, 4, 4, requires_grad=True)
-    attend(*parts, positions).sum().backward()
-    assert positions.grad is not None
-    attend(*(part.float() for part in parts))
-    torch.manual_seed(0)
-    dropped = attend(*parts, dropout=0.5)
-    assert not torch.equal(dropped, attend(*parts, dropout=0.5))
+@pytest.mark.parametrize("time", [16, 3])
+def test_numpy_attends_as_torch(time, tmp_path) -> None:
+    model = saved(tmp_path)
+    folded = FoldedModel.of_folder(tmp_path)
+    whole = ModelEncoder(model, ClaipEmoProcessor.from_pretrained(tmp_path))
+    shape = (3, time, folded.widths["vision"])
+    frames = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    mine, theirs = folded.attention(frames), whole.attention(frames)
+    np.testing.assert_allclose(mine, theirs, atol=1e-5)
+    assert mine.shape == (3, time)
+    assert (mine >= 0).all()
+    assert (mine.sum(axis=1) <= 1).all()
+    assert np.ptp(mine) > 1e-3
 
 
-def test_without_the_instructions_bfloat16_is_left_to_torch(monkeypatch) -> None:
-    monkeypatch.setattr(attention, "has_bf16", lambda device: False)
-    monkeypatch.setattr(attention._Attention, "apply", None)
-    parts = [heads(2, 2, 4, 8) for _ in range(3)]
-    assert torch.equal(attend(*parts), expected(*parts, None))
+def test_a_mean_attends_to_nothing(tmp_path) -> None:
+    model = saved(tmp_path, temporal="mean")
+    folded = FoldedModel.of_folder(tmp_path)
+    whole = ModelEncoder(model, ClaipEmoProcessor.from_pretrained(tmp_path))
+    frames = np.zeros((1, 16, folded.widths["vision"]), np.float32)
+    assert folded.attention(frames) is None
+    assert whole.attention(frames) is None
 
 
-def test_number_types_are_those_of_what_comes_in_whatever_autocast_is_on(monkeypatch) -> None:
-    monkeypatch.setattr(attention, "has_bf16", lambda device: True)
-    parts = [heads(2, 2, 4, 8).requires_grad_() for _ in range(3)]
-    with torch.autocast("cpu", torch.bfloat16):
-        inside = attend(*parts)
-        inside.sum().backward()
-    assert inside.dtype == torch.bfloat16
-    assert torch.equal(inside, attend(*parts))
+@pytest.mark.parametrize("kind", ["torch", "folded"])
+def test_more_frames_than_positions_are_refused(kind, tmp_path) -> None:
+    model = saved(tmp_path)
+    encoder = FoldedModel.of_folder(tmp_path)
+    if kind == "torch":
+        encoder = ModelEncoder(model, ClaipEmoProcessor.from_pretrained(tmp_path))
+    with pytest.raises(ValueError, match="17 frames were given"):
+        encoder.attention(np.zeros((1, 17, encoder.widths["vision"]), np.float32))

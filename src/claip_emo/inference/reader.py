@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import Future, wait
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,7 +19,7 @@ from claip_emo.media.weakness import SILENT
 from claip_emo.model.checkpoint_folder import CONFIG, CheckpointError
 from claip_emo.model.description import MASKS, READS, Modality, ModalityError, one_of
 from claip_emo.model.processor_settings import ProcessorSettings, read_settings
-from claip_emo.threads import in_use
+from claip_emo.threads import in_use, one_for_each_picture
 
 PREDICT_MAX_FPS = 35.0
 """Above this rate a file is first thinned to 25-30 frames a second, what towers were trained on."""
@@ -160,14 +161,15 @@ class Reader:
         """Read a file; the detector keeps the pace."""
         spec = self.spec(mask)
         try:
-            return load_clip(
-                path,
-                spec,
-                detector=detector,
-                audio_path=audio,
-                frames_ahead=frames_ahead,
-                facts=True,
-            )
+            with nullcontext() if frames_ahead else one_for_each_picture():
+                return load_clip(
+                    path,
+                    spec,
+                    detector=detector,
+                    audio_path=audio,
+                    frames_ahead=frames_ahead,
+                    facts=True,
+                )
         except MediaError:
             if self.reads == "av":
                 raise

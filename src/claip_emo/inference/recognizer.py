@@ -27,7 +27,6 @@ from claip_emo.media.clip import Clip
 from claip_emo.media.spec import DetectorKind
 from claip_emo.model.checkpoint_folder import resolve
 from claip_emo.model.description import Modality
-from claip_emo.threads import one_for_each_picture
 
 if TYPE_CHECKING:
     from claip_emo.inference.explanation import Explanation
@@ -301,8 +300,7 @@ class EmotionRecognizer:
         num_frames = self.predictor.settings.num_frames
         every, most = chain(first, asked), batch_size + readers
         reading = read_ahead(load, every, pace, readers=readers, most=most)
-        alone = one_for_each_picture() if len(first) > 1 else nullcontext()
-        with alone, closing(reading) as loaded:
+        with closing(reading) as loaded:
             for batch in batches(loaded, num_frames, batch_size):
                 with pace.paused() if on_cpu else nullcontext():
                     rows = self._rows(batch, mask)

@@ -216,7 +216,8 @@ def drawn(like: Tensor, share: float) -> Tensor:
 
 def _bits(like: Tensor) -> Tensor:
     """Draw 16 bits for each element of a tensor; a dry run's has only a shape."""
-    if type(like) is not Tensor:
+    if type(like) not in (Tensor, nn.Parameter):
         return like.new_empty(like.shape, dtype=torch.int16)
-    words = np.random.SFC64(int(torch.randint(2**63 - 1, ()))).random_raw(-(-like.numel() // 4))
+    seed = int(torch.randint(2**63 - 1, (), device="cpu"))
+    words = np.random.SFC64(seed).random_raw(-(-like.numel() // 4))
     return torch.from_numpy(words.view(np.int16))[: like.numel()].view(like.shape)
