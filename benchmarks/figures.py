@@ -103,6 +103,7 @@ def _labels(axes: np.ndarray, result: Result) -> None:
     ways = [(f"{name}, {way}", row[way]) for name, row in rows.items() for way in ("bf16", "int8")]
     names, colours = [name for name, _ in ways], [OURS] * len(ways)
     _bars(axes[0], names, [row["distance"] for _, row in ways], colours, "{:.1e}")
+    axes[0].ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
     axes[0].set_title("Largest difference of a probability")
     shares = [100 * (row["agreement"] or 0) for _, row in ways]
     _bars(axes[1], names, shares, colours, "{:.1f} %")
