@@ -131,7 +131,7 @@ def test_opencv_has_one_thread_while_anybody_is_inside() -> None:
 def test_a_file_is_decoded_with_a_thread_a_core_or_with_one(monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # is for products of matrices
     for cores, expected in ((3, 3), (200, threads.MOST_DECODERS)):
-        monkeypatch.setattr(threads, "_cores", lambda n=cores: n)
+        monkeypatch.setattr(threads, "cores", lambda n=cores: n)
         assert threads.for_each_picture() == expected
     with threads.one_for_each_picture():
         assert threads.for_each_picture() == 1

@@ -79,7 +79,7 @@ def in_use() -> int:
     for name in OF_THE_ENVIRONMENT:
         if (value := os.environ.get(name, "")).isdigit() and int(value) > 0:
             return int(value)
-    return _cores()
+    return cores()
 
 
 def together(jobs: Sequence[Callable[[], Found]]) -> list[Found]:
@@ -132,10 +132,10 @@ def one_for_each_picture() -> Iterator[None]:
 
 def for_each_picture() -> int:
     """Return with how many threads the pictures of a file are decoded: one a core, or one."""
-    return 1 if _pictures.inside else min(_cores(), MOST_DECODERS)
+    return 1 if _pictures.inside else min(cores(), MOST_DECODERS)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere
         return len(os.sched_getaffinity(0))

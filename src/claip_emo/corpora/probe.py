@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from claip_emo.corpora.base import OnProgress, Sample
 from claip_emo.media.recording import hear
 from claip_emo.media.source import Source, open_source
 from claip_emo.media.weakness import SILENT
+from claip_emo.threads import cores
 
 FEW = 32  # clips up to which starting processes takes longer than opening them here
 CHUNK = 16  # clips handed to a process at once
@@ -82,19 +82,12 @@ def probe_all(
 
 
 def _opened(files: Sequence[Files], processes: int | None) -> Iterator[Probe]:
-    count = processes or _cores()
+    count = processes or cores()
     if count == 1 or len(files) <= FEW:
         yield from starmap(probe, files)
         return
     with ProcessPoolExecutor(count) as pool:
         yield from pool.map(probe, *zip(*files, strict=True), chunksize=CHUNK)
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _has_picture(source: Source) -> bool:

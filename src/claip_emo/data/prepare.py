@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 from claip_emo.corpora.base import OnProgress, Sample
 from claip_emo.data.cache import HALVES, ClipCache
 from claip_emo.data.prepare_clip import Task, begin, make
+from claip_emo.threads import cores
 
 CLIPS_PER_SHARD = 16
 LOOK_EVERY_S = 0.2  # at how far the processes are
@@ -72,7 +72,7 @@ def prepare(
     cache.look(samples, looking)
     for shelf in cache.shelves.values():
         shelf.sweep()
-    work = _Work(cache, workers or _cores(), progress)
+    work = _Work(cache, workers or cores(), progress)
     for _ in HALVES:  # what has nothing of one half is read from the other
         work.do(_tasks(cache, samples, work.failed))
     failed = {sample.id: cache.problem(sample) for sample in samples}
@@ -188,10 +188,3 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = script
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
